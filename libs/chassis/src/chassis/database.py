@@ -1,0 +1,139 @@
+"""PostgreSQL through SQLAlchemy and asyncpg: pool, sessions, and what an outage looks like from above.
+
+Whoever uses a session sees one error for every kind of outage, `DatabaseUnavailableError`, which callers of
+the API get as 503 with `Retry-After`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
+
+import asyncpg
+from fastapi import Depends, Request
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from chassis.errors import UnavailableError
+from chassis.resilience import CallPolicy, CircuitOpenError, ResilientCall
+from chassis.settings import ServiceSettings
+
+_UNAVAILABLE_SQLSTATES: Final = (
+    "08",  # connection exception
+    "53",  # insufficient resources, too many connections among them
+    "57",  # operator intervention: shutdown, starting up, statement cancelled
+    "55P03",  # lock not available in time
+    "40",  # rolled back for a serialization failure or deadlock: the same request may work
+)
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database does not answer, not in time, or has no connection left."""
+
+    code = "database_unavailable"
+
+
+class Database:
+    """The connection pool of one service."""
+
+    def __init__(self, engine: AsyncEngine, *, checkout_timeout: float) -> None:
+        self.engine = engine
+        self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+        policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
+        # An exhausted pool says that we are busy, not that PostgreSQL is unwell: no reason to refuse all.
+        self._checkout = ResilientCall(policy, is_failure=lambda error: not isinstance(error, PoolTimeoutError))
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Open a session with a live connection; rolls back what was not committed.
+
+        Raises:
+            DatabaseUnavailableError: At entry or at any statement inside, when PostgreSQL cannot be used.
+        """
+        try:
+            async with self._sessions() as session:
+                await self._checkout(session.connection)
+                yield session
+        except CircuitOpenError as error:
+            raise DatabaseUnavailableError("The database is not reachable.", retry_after=error.retry_after) from error
+        except Exception as error:
+            if is_unavailable(error):
+                raise DatabaseUnavailableError("The database did not answer in time.") from error
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def open_database(settings: ServiceSettings, *, application_name: str) -> Database:
+    """Make the pool; connects lazily, so a service starts while its database is down."""
+    milliseconds = {
+        "statement_timeout": settings.database_statement_timeout,
+        "lock_timeout": settings.database_lock_timeout,
+        "idle_in_transaction_session_timeout": 60.0,
+    }
+    engine = create_async_engine(
+        make_url(str(settings.database_url)).set(drivername="postgresql+asyncpg"),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_overflow,
+        pool_timeout=settings.database_pool_timeout,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={
+            "timeout": settings.database_connect_timeout,
+            "command_timeout": settings.database_statement_timeout + 1,
+            "server_settings": {
+                "application_name": application_name,
+                **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
+            },
+        },
+    )
+    checkout_timeout = settings.database_pool_timeout + settings.database_connect_timeout
+    return Database(engine, checkout_timeout=checkout_timeout)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Tell an outage, which passes, from a mistake, which does not."""
+    if isinstance(error, PoolTimeoutError | TimeoutError | OSError | asyncpg.InterfaceError):
+        return True
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_UNAVAILABLE_SQLSTATES)
+    if isinstance(error, DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        cause = error.orig.__cause__ if error.orig is not None else None
+        return (
+            error.connection_invalidated
+            or sqlstate.startswith(_UNAVAILABLE_SQLSTATES)
+            or (cause is not None and is_unavailable(cause))
+        )
+    return False
+
+
+async def get_db(request: Request) -> AsyncIterator[AsyncSession]:
+    """Give a route its session. The service commits; what it did not commit is rolled back."""
+    database: Database = request.app.state.database
+    async with database.session() as session:
+        yield session
+
+
+DbSession = Annotated[AsyncSession, Depends(get_db, scope="function")]
+"""A session that is closed before the response leaves, so a slow client holds no connection."""
+
+
+async def applied_revision(database: Database) -> str | None:
+    """Give the Alembic revision the database is at, or None when it has no schema yet.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL cannot be asked.
+    """
+    async with database.session() as session:
+        connection = await session.connection()
+        if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+            return None
+        revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision

@@ -1,0 +1,215 @@
+"""The one error shape of every service: RFC 9457 problem details with `detail`, `code` and `request_id`.
+
+Errors are classes that carry their status and code; a service raises them, nothing else decides about
+HTTP. What was not foreseen becomes a 500 that says nothing of the inside.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from chassis.correlation import current_request_id
+
+MEDIA_TYPE: Final = "application/problem+json"
+_MAX_FIELDS: Final = 20
+_NOT_JSON: Final = "The body is not valid JSON."
+_CODES: Final = {
+    400: "malformed_json",  # the framework raises 400 only for a body it cannot read
+    404: "route_not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    415: "unsupported_media_type",
+}
+
+
+class FieldProblem(BaseModel):
+    """One field that was refused and why; the refused value is never repeated."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details, with the members that every Taskwire error has."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="stable, for programs")
+    request_id: str
+    errors: list[FieldProblem] | None = None
+
+
+class ApiError(Exception):
+    """An error that the caller should see.
+
+    Attributes:
+        status: HTTP status.
+        code: Stable name for programs.
+        headers: Response headers that belong to this error.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: list[FieldProblem] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+
+
+class UnauthenticatedError(ApiError):
+    """No credential, or one that does not hold."""
+
+    status, code = 401, "unauthenticated"
+
+    def __init__(self, detail: str, *, credential_given: bool = True) -> None:
+        challenge = 'Bearer error="invalid_token"' if credential_given else "Bearer"
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class ForbiddenError(ApiError):
+    """The caller is known and may not do this."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFoundError(ApiError):
+    """There is no such thing."""
+
+    status, code = 404, "not_found"
+
+
+class InvalidInputError(ApiError):
+    """The request is well formed and its content is not acceptable."""
+
+    status, code = 422, "validation_error"
+
+
+class UnavailableError(ApiError):
+    """Something this service depends on does not answer; the same request may work soon.
+
+    Args:
+        detail: What is missing, in words for a caller.
+        retry_after: Seconds after which a retry makes sense.
+    """
+
+    status, code = 503, "service_unavailable"
+
+    def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, round(retry_after)))})
+
+
+def problem_response(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: list[FieldProblem] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Make the response for an error of any kind."""
+    problem = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=current_request_id(),
+        errors=errors,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """Declare what a route may raise, for its `responses=`."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        meaning = (error.__doc__ or error.code).strip().splitlines()[0]
+        found[error.status] = {"model": Problem, "description": meaning, "content": {MEDIA_TYPE: {}}}
+    return found
+
+
+def internal_error_response() -> Response:
+    """Make the response for an error nobody foresaw; the log line with this request id has the rest."""
+    return problem_response(
+        500, "internal_error", "Something went wrong on our side; it was logged under this request id."
+    )
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every error of `app` the one shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+
+
+async def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101  (Starlette calls by type; this tells the type checker)
+    return problem_response(error.status, error.code, error.detail, errors=error.errors, headers=error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = _CODES.get(error.status_code, "http_error")
+    return problem_response(error.status_code, code, _detail(request, error), headers=error.headers)
+
+
+def _detail(request: Request, error: HTTPException) -> str:
+    """Say more than the framework does, where it says little."""
+    match error.status_code:
+        case HTTPStatus.BAD_REQUEST:
+            return _NOT_JSON
+        case HTTPStatus.NOT_FOUND:
+            return "There is nothing at this path."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return f"{request.method} is not possible here; see the Allow header."
+        case _:
+            return str(error.detail)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return problem_response(400, "malformed_json", _NOT_JSON)
+    if _is_not_json(request):
+        return problem_response(415, "unsupported_media_type", "Send the body as application/json.")
+    fields = [
+        FieldProblem(field=_where(problem["loc"]), message=problem["msg"].removeprefix("Value error, "))
+        for problem in problems[:20]
+    ]
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:3])
+    return problem_response(422, "validation_error", detail, errors=fields)
+
+
+def _is_not_json(request: Request) -> bool:
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return has_body and media_type != "application/json" and not media_type.endswith("+json")
+
+
+def _where(location: tuple[str | int, ...]) -> str:
+    """Give `title` for `('body', 'title')`, but keep `query.limit` so the caller knows where to look."""
+    parts = [str(part).encode(errors="replace").decode() for part in location]
+    if len(parts) > 1 and parts[0] == "body":
+        parts = parts[1:]
+    return ".".join(parts)[:200]

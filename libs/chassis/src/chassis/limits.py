@@ -1,0 +1,81 @@
+"""Limits on what a request may bring.
+
+FastAPI's own `max_body_size` is not used: once `Content-Length` is over the limit it replaces whatever we
+answer by plain text, and every error here has one shape.
+"""
+
+from contextlib import suppress
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis.errors import problem_response
+
+EVENT_BODY_BYTES: Final = 4 * 1024 * 1024
+"""What the sidecar may deliver in one call; Kafka's own limit for a record is 1 MiB."""
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies over a limit with 413, by `Content-Length` and by counting what really arrives."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = EVENT_BODY_BYTES if scope["path"].startswith("/events/") else self._max_bytes
+        if _declared_size(scope) > limit:
+            await _refuse(limit, scope, receive, send)
+            return
+        counted = _CountedBody(receive, send, limit)
+        with suppress(_LimitExceededError):
+            await self._app(scope, counted.receive, counted.send)
+        if counted.exceeded and not counted.responding:
+            await _refuse(limit, scope, receive, send)
+
+
+class _LimitExceededError(Exception):
+    pass
+
+
+class _CountedBody:
+    """Counts a body while it is read; past the limit nothing the application answers gets out any more.
+
+    The framework turns an error while reading into an answer of its own, so the error alone is not enough.
+    """
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send, self._left = receive, send, limit
+        self.responding = False
+
+    @property
+    def exceeded(self) -> bool:
+        return self._left < 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self.exceeded:
+            raise _LimitExceededError
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.exceeded and not self.responding:
+            return
+        self.responding = True
+        await self._send(message)
+
+
+def _declared_size(scope: Scope) -> int:
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(declared) if declared.isdigit() else 0
+
+
+async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    detail = f"The body is larger than {limit} bytes."
+    response = problem_response(413, "body_too_large", detail, headers={"Connection": "close"})
+    await response(scope, receive, send)

@@ -1,0 +1,97 @@
+"""Prometheus metrics: the RED figures of every route, and `/metrics`.
+
+Routes are labelled by their template (`/api/v1/tasks/{task_id}`), never by the path, so the number of
+series stays bounded whatever is asked for.
+"""
+
+import time
+from typing import Final
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis.errors import internal_error_response
+from chassis.logging import get_logger
+
+API_PREFIX: Final = "/api/v1"
+"""Where the features of every service are mounted."""
+
+_UNMATCHED: Final = "unmatched"
+_QUIET_PATHS: Final = ("/health/", "/metrics", "/events/", "/dapr/")
+
+_requests = Histogram(
+    "taskwire_http_request_duration_seconds",
+    "Time from the first byte of a request to the last of its response",
+    ["method", "route", "status"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10),
+)
+_in_flight = Gauge("taskwire_http_requests_in_flight", "Requests being served now")
+outbound_calls = Counter(
+    "taskwire_outbound_calls_total", "Calls that left this process, by outcome", ["call", "outcome"]
+)
+breaker_state = Gauge("taskwire_breaker_state", "State of a circuit breaker: 0 closed, 1 half open, 2 open", ["call"])
+
+_logger = get_logger(__name__)
+metrics_router = APIRouter(include_in_schema=False)
+
+
+@metrics_router.get("/metrics")
+def metrics() -> Response:
+    """Give all metrics in the Prometheus text format."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class ObservedMiddleware:
+    """Measures and logs every request, and turns what nobody caught into a plain 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        started = time.perf_counter()
+        with _in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, send_and_note)
+            except Exception:  # the last door: whatever it is, the caller gets our error shape
+                _logger.exception("request failed", method=scope["method"], route=_route(scope))
+                if status:
+                    raise
+                await internal_error_response()(scope, receive, send_and_note)
+            finally:
+                self._observe(scope, status or 499, time.perf_counter() - started)
+
+    @staticmethod
+    def _observe(scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        _requests.labels(scope["method"], route, str(status)).observe(seconds)
+        if not scope["path"].startswith(_QUIET_PATHS) or status >= 500:  # noqa: PLR2004
+            _logger.info(
+                "request",
+                method=scope["method"],
+                route=route,
+                status=status,
+                duration_ms=round(seconds * 1e3, 2),
+            )
+
+
+def _route(scope: Scope) -> str:
+    template = getattr(scope.get("route"), "path", None)
+    if not isinstance(template, str):
+        return _UNMATCHED
+    # A route of an included router knows its path without the prefix it was included under.
+    mounted = scope["path"].startswith(API_PREFIX) and not template.startswith(API_PREFIX)
+    return API_PREFIX + template if mounted else template

@@ -1,0 +1,142 @@
+"""Puts the chassis together: one application, one way to serve it, one way to migrate its database."""
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import TypeVar
+
+import httpx2
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from chassis.correlation import CorrelationMiddleware
+from chassis.database import Database, open_database
+from chassis.errors import (
+    InvalidInputError,
+    UnauthenticatedError,
+    UnavailableError,
+    documented,
+    install_error_handlers,
+)
+from chassis.health import database_check, health_router
+from chassis.identity import KeySource, SharedSecret, TokenVerifier
+from chassis.jwks import JwksKeys
+from chassis.limits import BodyLimitMiddleware
+from chassis.logging import configure_logging, get_logger
+from chassis.metrics import API_PREFIX, ObservedMiddleware, metrics_router
+from chassis.migrations import upgrade
+from chassis.settings import ServiceSettings, load_settings
+from chassis.tracing import configure_tracing, request_telemetry
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+Background = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_EVERYWHERE = documented(UnauthenticatedError, InvalidInputError, UnavailableError)
+_logger = get_logger(__name__)
+
+
+def create_service(
+    settings: ServiceSettings,
+    *,
+    package: str,
+    title: str,
+    description: str,
+    routers: Sequence[APIRouter],
+    background: Background | None = None,
+) -> FastAPI:
+    """Make a service's application.
+
+    Args:
+        settings: Already checked.
+        package: Import name; its `migrations` are the schema.
+        title: Name in the OpenAPI document.
+        description: First paragraph of the OpenAPI document.
+        routers: The features, mounted under `/api/v1`.
+        background: Runs while the application does, e.g. the relay.
+
+    Returns:
+        The application; `app.state.database` is the pool.
+    """
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=version(package),
+        lifespan=_lifespan(settings, background),
+        telemetry=request_telemetry(),
+    )
+    app.state.settings = settings
+    app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
+    app.state.readiness = {"database": database_check(database, package)}
+    app.include_router(health_router)
+    app.include_router(metrics_router)
+    for router in routers:
+        app.include_router(router, prefix=API_PREFIX, responses=_EVERYWHERE)
+    install_error_handlers(app)
+    # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(ObservedMiddleware)
+    app.add_middleware(CorrelationMiddleware)
+    return app
+
+
+def _lifespan(
+    settings: ServiceSettings, background: Background | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database: Database = app.state.database
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(database.close)
+            keys = await stack.enter_async_context(_key_source(settings))
+            app.state.token_verifier = TokenVerifier(
+                keys,
+                issuer=settings.auth_issuer,
+                audience=settings.auth_audience,
+                clock_skew=settings.auth_clock_skew,
+            )
+            if background is not None:
+                await stack.enter_async_context(background(app))
+            _logger.info("started", environment=settings.environment, port=settings.port)
+            yield
+            _logger.info("stopping")
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _key_source(settings: ServiceSettings) -> AsyncIterator[KeySource]:
+    if settings.auth_jwks_url is None:
+        assert settings.auth_hs256_secret is not None  # noqa: S101  (settings hold exactly one of the two)
+        yield SharedSecret(settings.auth_hs256_secret.get_secret_value())
+        return
+    async with httpx2.AsyncClient(timeout=3.0, follow_redirects=False) as client:
+        yield JwksKeys(str(settings.auth_jwks_url), client)
+
+
+def run_service(package: str, settings_class: type[SettingsT], create_app: Callable[[SettingsT], FastAPI]) -> None:
+    """Be the command line of a service: `python -m <package> serve|migrate`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {package}")
+    parser.add_argument(
+        "command", choices=["serve", "migrate"], help="serve HTTP, or bring the database schema to head"
+    )
+    command = parser.parse_args(sys.argv[1:]).command
+    settings = load_settings(settings_class)
+    name = package.replace("_", "-")
+    configure_logging(service=name, level=settings.log_level)
+    if command == "migrate":
+        upgrade(package, str(settings.database_url))
+        return
+    provider = configure_tracing(name)
+    try:
+        uvicorn.run(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.shutdown_grace,
+        )
+    finally:
+        provider.shutdown()

@@ -1,0 +1,88 @@
+"""Settings that every service has, read from the environment and checked at start.
+
+A service that cannot run with what it was given stops at once and names the variable that is wrong,
+never its value.
+"""
+
+import sys
+from typing import Annotated, Literal, NoReturn, Self, TypeVar
+
+from pydantic import Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "TASKWIRE_"
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=600)]
+SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs to know; a service adds its own in a subclass.
+
+    Our variables begin with `TASKWIRE_`; those of the sidecar keep the names Dapr gave them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = "production"
+    host: str = "127.0.0.1"
+    port: Port
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    shutdown_grace: Annotated[int, Field(ge=1, le=600)] = 20
+
+    database_url: PostgresDsn
+    database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    database_pool_overflow: Annotated[int, Field(ge=0, le=200)] = 5
+    database_pool_timeout: Seconds = 2.0
+    database_connect_timeout: Seconds = 3.0
+    database_statement_timeout: Seconds = 5.0
+    database_lock_timeout: Seconds = 3.0
+
+    auth_issuer: Annotated[str, Field(min_length=1)]
+    auth_audience: Annotated[str, Field(min_length=1)]
+    auth_hs256_secret: SecretStr | None = None
+    auth_jwks_url: HttpUrl | None = None
+    auth_clock_skew: Annotated[int, Field(ge=0, le=300)] = 30
+
+    dapr_http_port: Annotated[Port, Field(validation_alias="DAPR_HTTP_PORT")] = 3500
+    dapr_grpc_port: Annotated[Port, Field(validation_alias="DAPR_GRPC_PORT")] = 50001
+    dapr_api_token: Annotated[SecretStr, Field(validation_alias="DAPR_API_TOKEN", min_length=16)]
+    app_api_token: Annotated[SecretStr, Field(validation_alias="APP_API_TOKEN", min_length=16)]
+
+    @model_validator(mode="after")
+    def _exactly_one_source_of_keys(self) -> Self:
+        secret, jwks = self.auth_hs256_secret, self.auth_jwks_url
+        if (secret is None) == (jwks is None):
+            raise ValueError("set exactly one of TASKWIRE_AUTH_JWKS_URL and TASKWIRE_AUTH_HS256_SECRET")
+        if secret is not None and self.environment != "development":
+            raise ValueError(
+                "TASKWIRE_AUTH_HS256_SECRET is for TASKWIRE_ENVIRONMENT=development only: set TASKWIRE_AUTH_JWKS_URL"
+            )
+        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"TASKWIRE_AUTH_HS256_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        if jwks is not None and jwks.scheme != "https" and self.environment != "development":
+            raise ValueError("TASKWIRE_AUTH_JWKS_URL must be an https URL outside development")
+        return self
+
+
+def load_settings(settings_class: type[SettingsT]) -> SettingsT:
+    """Read the settings from the environment, or end the process with code 2 and a list of what is wrong."""
+    try:
+        return settings_class.model_validate({})
+    except ValidationError as error:
+        _stop(settings_class, error)
+
+
+def _stop(settings_class: type[ServiceSettings], error: ValidationError) -> NoReturn:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        if name in settings_class.model_fields:
+            name = f"{ENV_PREFIX}{name.upper()}"
+        message = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        lines.append(f"  {name} {message}".replace("   ", "  "))
+    sys.stderr.write("cannot start, the environment is not complete:\n" + "\n".join(lines) + "\n")
+    raise SystemExit(2)

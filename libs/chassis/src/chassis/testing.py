@@ -1,0 +1,201 @@
+"""What the tests of every service need: settings, tokens, events, and a client of a running application.
+
+Nothing here is imported by a service. Databases come from `devstack.testing`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypedDict, TypeVar, Unpack
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from jose import jwt
+from pydantic import JsonValue
+from starlette.types import ASGIApp
+
+from chassis.correlation import new_id
+from chassis.settings import ServiceSettings
+from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from task_events import (
+    CONTENT_TYPE,
+    Actor,
+    FieldChange,
+    TaskEvent,
+    TaskEventData,
+    TaskEventType,
+    TaskSnapshot,
+)
+from task_events.models import Priority
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+ISSUER: Final = "taskwire-test"
+AUDIENCE: Final = "taskwire"
+HS256_SECRET: Final = secrets.token_urlsafe(48)
+APP_TOKEN: Final = secrets.token_urlsafe(24)
+MORNING: Final = datetime(2026, 3, 1, 8, 30, 0, 123456, tzinfo=UTC)
+"""When tasks are created in tests, unless they say otherwise."""
+_REFUSED_URL: Final = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
+
+
+def settings_for(settings_class: type[SettingsT], database_url: str = _REFUSED_URL, **more: object) -> SettingsT:
+    """Make the settings of a service under test.
+
+    Args:
+        settings_class: The service's own.
+        database_url: The test's database; without one, a port where nothing listens.
+        more: Settings of the service itself, or others to override.
+    """
+    given: dict[str, object] = {
+        "environment": "development",
+        "port": 8000,
+        "database_url": database_url,
+        "auth_issuer": ISSUER,
+        "auth_audience": AUDIENCE,
+        "auth_hs256_secret": HS256_SECRET,
+        "auth_jwks_url": None,
+        "DAPR_API_TOKEN": secrets.token_urlsafe(24),
+        "APP_API_TOKEN": APP_TOKEN,
+    }
+    return settings_class.model_validate(given | more)
+
+
+def make_token(user: str, *roles: str, **claims: object) -> str:
+    """Make a bearer JWT as the identity provider would; `claims` override, None leaves a claim out."""
+    now = datetime.now(UTC)
+    everything: dict[str, object] = {
+        "sub": user,
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": now,
+        "exp": now + timedelta(hours=1),
+        "roles": list(roles),
+    }
+    given = {name: value for name, value in (everything | claims).items() if value is not None}
+    token: str = jwt.encode(given, HS256_SECRET, algorithm="HS256")
+    return token
+
+
+def bearer(user: str, *roles: str) -> dict[str, str]:
+    """Make the request headers of a caller."""
+    return {"Authorization": f"Bearer {make_token(user, *roles)}"}
+
+
+class TaskFields(TypedDict, total=False):
+    """What a test may say about the task in an event."""
+
+    owner_id: str
+    title: str
+    description: str | None
+    priority: Priority
+    due_at: datetime | None
+
+
+_TASK: Final[TaskFields] = {
+    "owner_id": "alice",
+    "title": "Buy milk",
+    "description": None,
+    "priority": "medium",
+    "due_at": None,
+}
+
+
+def make_task_event(
+    task_id: int = 1,
+    version: int = 1,
+    kind: TaskEventType | None = None,
+    *,
+    actor_id: str | None = None,
+    changes: Mapping[str, tuple[JsonValue, JsonValue]] | None = None,
+    occurred_at: datetime | None = None,
+    corr_id: str | None = None,
+    **fields: Unpack[TaskFields],
+) -> TaskEvent:
+    """Make an event as task-api would publish it, with an id of its own.
+
+    Args:
+        task_id: The task; also the event's subject.
+        version: Of the task after the change.
+        kind: Type of the event; by default `created` for version 1 and `updated` for others.
+        actor_id: Who made the change, by default the owner.
+        changes: Field → (old, new); by default a change of the title.
+        occurred_at: By default a minute per version after `MORNING`.
+        corr_id: By default made anew.
+        fields: The task after the change; by default alice's “Buy milk”.
+    """
+    at = occurred_at or MORNING + timedelta(minutes=version)
+    kind = kind or (TaskEventType.CREATED if version == 1 else TaskEventType.UPDATED)
+    task: TaskFields = _TASK | fields
+    changed = {"title": (None if version == 1 else "Buy bread", task["title"])} if changes is None else changes
+    data = TaskEventData(
+        task=_snapshot(task_id, version, kind, at, task),
+        changes={name: FieldChange(old=old, new=new) for name, (old, new) in changed.items()},
+        actor=Actor(id=actor_id or task["owner_id"]),
+        occurred_at=at,
+        corr_id=corr_id or new_id(),
+    )
+    return TaskEvent(id=new_id(), type=kind, subject=str(task_id), time=at, data=data)
+
+
+def _snapshot(task_id: int, version: int, kind: TaskEventType, at: datetime, task: TaskFields) -> TaskSnapshot:
+    completed = kind is TaskEventType.COMPLETED
+    return TaskSnapshot(
+        id=task_id,
+        **task,
+        completed=completed,
+        completed_at=at if completed else None,
+        version=version,
+        created_at=MORNING,
+        updated_at=at,
+        deleted_at=at if kind is TaskEventType.DELETED else None,
+    )
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """Run an application's lifespan and give a client that talks to it in process."""
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service.test") as client:
+            yield client
+
+
+async def post_event(
+    client: httpx2.AsyncClient, body: TaskEvent | bytes, *, token: str | None = APP_TOKEN
+) -> httpx2.Response:
+    """Deliver an event as the sidecar does, with its token or with another or none."""
+    headers = {"Content-Type": CONTENT_TYPE} | ({APP_TOKEN_HEADER: token} if token is not None else {})
+    raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    content = body.to_json() if isinstance(body, TaskEvent) else body
+    return await client.post(TASKS_ROUTE, content=content, headers=raw_headers)
+
+
+async def deliver(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> list[str]:
+    """Deliver events one after the other and give what the consumer answered to each."""
+    answers = []
+    for body in bodies:
+        response = await post_event(client, body)
+        assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
+        answers.append(response.json()["status"])
+    return answers
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application over real sockets on a free port of this host and give its URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    sock = config.bind_socket()
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        while not server.started:  # noqa: ASYNC110 (uvicorn has no event to wait for)
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        sock.close()

@@ -1,0 +1,94 @@
+"""OpenTelemetry traces: one trace from the HTTP request through outbox and Kafka to the consumers' work.
+
+Nothing is exported until `OTEL_EXPORTER_OTLP_ENDPOINT` (or its traces form) says where to; ids are made all
+the same, so logs and events can be joined.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.util.types import AttributeValue
+from starlette.types import Scope
+
+_ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+# Probes tell nothing; events open a span of their own.
+_NOT_TRACED: Final = (
+    "/health/",
+    "/metrics",
+    "/dapr/",
+    "/events/",
+)
+
+_tracer = trace.get_tracer("taskwire")
+
+
+def configure_tracing(service: str) -> TracerProvider:
+    """Install the tracer provider of this process; call once, before the first request.
+
+    `OTEL_SERVICE_NAME` overrides `service`, as the OpenTelemetry specification has it.
+    """
+    resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
+    provider = TracerProvider(resource=resource)
+    if any(os.environ.get(name) for name in _ENDPOINT_VARIABLES):
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def request_telemetry() -> TelemetryConfig:
+    """Have FastAPI open a server span for every API request, and nothing else: metrics and logs are ours."""
+    return {"metrics": False, "logs": False, "operation_spans": False, "exclude": _is_not_traced}
+
+
+def _is_not_traced(scope: Scope) -> bool:
+    return str(scope.get("path", "")).startswith(_NOT_TRACED)
+
+
+def current_traceparent() -> str | None:
+    """Give the W3C `traceparent` of the current span, or None outside any."""
+    return traceparent_of(trace.get_current_span())
+
+
+def traceparent_of(span: Span) -> str | None:
+    """Give the W3C `traceparent` that makes another span a child of this one."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context=trace.set_span_in_context(span))
+    return carrier.get("traceparent")
+
+
+@contextmanager
+def continued_span(
+    name: str, *, traceparent: str | None, kind: SpanKind, attributes: Mapping[str, AttributeValue]
+) -> Iterator[Span]:
+    """Open a span, as the current one, that continues a trace from another process or from the past."""
+    with (
+        detached_span(name, traceparent=traceparent, kind=kind, attributes=attributes) as span,
+        trace.use_span(span, record_exception=False, set_status_on_exception=False),
+    ):
+        yield span
+
+
+@contextmanager
+def detached_span(
+    name: str, *, traceparent: str | None, kind: SpanKind, attributes: Mapping[str, AttributeValue]
+) -> Iterator[Span]:
+    """Open a span like `continued_span` does, without making it the current one."""
+    parent = propagate.extract({"traceparent": traceparent} if traceparent else {})
+    span = _tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
+    try:
+        yield span
+    except Exception as error:
+        span.record_exception(error)
+        span.set_status(StatusCode.ERROR)
+        raise
+    finally:
+        span.end()

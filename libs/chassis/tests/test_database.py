@@ -1,0 +1,129 @@
+"""An outage of PostgreSQL, seen from above; all against the real server or a port where nothing listens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from chassis.database import Database, DatabaseUnavailableError, applied_revision, open_database
+from chassis.settings import ServiceSettings
+from chassis.testing import settings_for
+from devstack.throwaway import DatabaseFactory
+
+
+@pytest.fixture
+async def url(databases: DatabaseFactory) -> AsyncIterator[str]:
+    async with databases.empty("chassis") as url:
+        yield url
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    settings = settings_for(
+        ServiceSettings,
+        url,
+        database_pool_size=1,
+        database_pool_overflow=0,
+        database_pool_timeout=0.1,
+        database_statement_timeout=0.3,
+        database_lock_timeout=0.1,
+    )
+    database = open_database(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+async def run(database: Database, statement: str) -> object:
+    async with database.session() as session:
+        return await (await session.connection()).scalar(text(statement))
+
+
+async def test_a_session_works_and_rolls_back_what_was_not_committed(database: Database) -> None:
+    async with database.session() as session:
+        connection = await session.connection()
+        await connection.execute(text("CREATE TABLE kept (id int)"))
+        await session.commit()
+    async with database.session() as session:
+        await (await session.connection()).execute(text("INSERT INTO kept VALUES (1)"))
+    assert await run(database, "SELECT count(*) FROM kept") == 0
+
+
+async def test_a_server_that_is_not_there_is_unavailable_with_a_time_to_retry() -> None:
+    database = open_database(settings_for(ServiceSettings), application_name="test")
+    with pytest.raises(DatabaseUnavailableError) as outage:
+        await run(database, "SELECT 1")
+    assert int(outage.value.headers["Retry-After"]) >= 1
+
+
+async def test_after_several_failures_nobody_waits_for_a_dead_server() -> None:
+    database = open_database(settings_for(ServiceSettings), application_name="test")
+    details = set()
+    for _ in range(7):
+        with pytest.raises(DatabaseUnavailableError) as outage:
+            await run(database, "SELECT 1")
+        details.add(outage.value.detail)
+    assert "The database is not reachable." in details  # the breaker's own words: nothing was tried
+
+
+async def test_an_exhausted_pool_is_unavailable_and_passes_with_the_load(database: Database) -> None:
+    async with database.session():
+        for _ in range(7):  # more than the breaker's threshold: being busy must not open it
+            with pytest.raises(DatabaseUnavailableError):
+                await run(database, "SELECT 1")
+    assert await run(database, "SELECT 1") == 1
+
+
+async def test_a_slow_statement_is_cut_off(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        await run(database, "SELECT pg_sleep(20)")
+
+
+async def test_a_connection_the_server_closed_is_replaced(database: Database, url: str) -> None:
+    pid = await run(database, "SELECT pg_backend_pid()")
+    other = open_database(settings_for(ServiceSettings, url), application_name="other")
+    await run(other, f"SELECT pg_terminate_backend({pid})")
+    await other.close()
+    assert await run(database, "SELECT 1") == 1
+
+
+async def test_a_connection_that_dies_under_a_statement_is_an_outage(database: Database, url: str) -> None:
+    other = open_database(settings_for(ServiceSettings, url), application_name="other")
+
+    async def use_a_killed_connection() -> None:
+        async with database.session() as session:
+            connection = await session.connection()
+            pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+            await run(other, f"SELECT pg_terminate_backend({pid})")
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await use_a_killed_connection()
+    await other.close()
+
+
+async def test_a_mistake_of_ours_is_not_an_outage(database: Database) -> None:
+    with pytest.raises(ProgrammingError):
+        await run(database, "SELECT nonsense")
+
+
+async def test_a_lock_that_is_not_to_be_had_is_an_outage(database: Database, url: str) -> None:
+    other = open_database(settings_for(ServiceSettings, url), application_name="other")
+    async with other.session() as session:
+        await (await session.connection()).execute(text("SELECT pg_advisory_xact_lock(1)"))
+        with pytest.raises(DatabaseUnavailableError):
+            await run(database, "SELECT pg_advisory_xact_lock(1)")
+    await other.close()
+
+
+async def test_a_database_without_a_schema_has_no_revision(database: Database) -> None:
+    assert await applied_revision(database) is None
+
+
+async def test_cancelling_a_request_gives_its_connection_back(database: Database) -> None:
+    task = asyncio.create_task(run(database, "SELECT pg_sleep(0.2)"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await run(database, "SELECT 1") == 1

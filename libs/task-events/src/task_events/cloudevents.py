@@ -1,0 +1,86 @@
+"""The CloudEvents 1.0 envelope around a task event (JSON format, `application/cloudevents+json`).
+
+The publisher makes the whole envelope itself instead of letting Dapr make one: so the id is the one the
+outbox row was given, and `time` keeps its microseconds (Dapr's own has whole seconds).
+"""
+
+import json
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from task_events.models import CONTRACT_VERSION, TaskEventData, TaskEventType, utc_text
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+SOURCE: Final = "/taskwire/task-api"
+DATA_SCHEMA: Final = f"urn:taskwire:events:task:{CONTRACT_VERSION}"
+
+
+class InvalidEventError(ValueError):
+    """What arrived is not a task event this contract version can read."""
+
+
+class TaskEvent(BaseModel):
+    """One task event with its CloudEvents context attributes.
+
+    Attributes:
+        id: UUIDv7 in text form, made once in the transaction of the change. Every redelivery carries it.
+        subject: The task id in decimal digits; equal to the Kafka key.
+        time: When the change was made (not when it was published).
+        traceparent: W3C trace context of the request that made the change.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+    source: Annotated[str, Field(min_length=1, max_length=200)] = SOURCE
+    type: TaskEventType
+    subject: Annotated[str, Field(pattern=r"^[1-9]\d{0,18}$")]
+    time: AwareDatetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str = DATA_SCHEMA
+    traceparent: str | None = None
+    data: TaskEventData
+
+    def to_envelope(self) -> dict[str, JsonValue]:
+        """Give the event as a structured-mode CloudEvent, ready to be published.
+
+        `traceid` repeats `traceparent`: Dapr keeps the one only when the other is there with the same value.
+        """
+        envelope: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"time", "traceparent"})
+        envelope["time"] = utc_text(self.time)
+        envelope["partitionkey"] = self.subject
+        if self.traceparent is not None:
+            envelope["traceparent"] = envelope["traceid"] = self.traceparent
+        return envelope
+
+    def to_json(self) -> bytes:
+        """Give the envelope as UTF-8 JSON."""
+        return json.dumps(self.to_envelope(), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_task_event(body: bytes | str) -> TaskEvent:
+    """Read a structured-mode CloudEvent as a task event.
+
+    Args:
+        body: JSON text as it came from the broker or from Dapr.
+
+    Raises:
+        InvalidEventError: Not JSON, not a CloudEvent, another contract major, or fields missing or of the
+            wrong type. The message names the fields and never quotes their values.
+    """
+    try:
+        event = TaskEvent.model_validate_json(body)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'event'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_context=False, include_url=False)[:5]
+        )
+        raise InvalidEventError(f"not a task event: {problems}") from None
+    ours, theirs = CONTRACT_VERSION.split(".")[0], event.data.contract_version.split(".")[0]
+    if ours != theirs:
+        raise InvalidEventError(f"contract version {event.data.contract_version} is not {ours}.x")
+    if event.subject != str(event.data.task.id):
+        raise InvalidEventError(f"subject {event.subject} is not the task id {event.data.task.id}")
+    return event

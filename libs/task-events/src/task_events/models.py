@@ -1,0 +1,83 @@
+"""What a task event says: the full state after the change, and what the change was.
+
+A consumer that only knows this module can rebuild any task from its newest event (`task`), show what
+happened (`changes`), and tell whether it missed something (`task.version` grows by exactly one).
+
+Models ignore fields they do not know, so a consumer built today reads what a newer publisher adds.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+CONTRACT_VERSION = "1.0"
+"""`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
+
+
+class TaskEventType(StrEnum):
+    """CloudEvents `type` of everything that happens to a task."""
+
+    CREATED = "task.created"
+    UPDATED = "task.updated"
+    COMPLETED = "task.completed"
+    REOPENED = "task.reopened"
+    DELETED = "task.deleted"
+    RESTORED = "task.restored"
+
+
+Priority = Literal["high", "medium", "low"]
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TaskSnapshot(_Contract):
+    """A task as it is after the change. Times are RFC 3339 in UTC."""
+
+    id: int
+    owner_id: str
+    title: str
+    description: str | None
+    priority: Priority
+    due_at: AwareDatetime | None
+    completed: bool
+    completed_at: AwareDatetime | None
+    version: Annotated[int, Field(ge=1, description="1 at creation, +1 with every change, no holes")]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    deleted_at: AwareDatetime | None
+
+
+class FieldChange(_Contract):
+    """One field's value before and after, as JSON; `old` is null at creation."""
+
+    old: JsonValue
+    new: JsonValue
+
+
+class Actor(_Contract):
+    """Who made the change: the subject of the verified credential."""
+
+    id: str
+
+
+class TaskEventData(_Contract):
+    """The CloudEvents `data` of every task event."""
+
+    contract_version: Annotated[str, Field(pattern=r"^[1-9]\d*\.\d+$")] = CONTRACT_VERSION
+    task: TaskSnapshot
+    changes: dict[str, FieldChange]
+    actor: Actor
+    occurred_at: AwareDatetime
+    corr_id: str
+
+
+def utc_text(moment: datetime) -> str:
+    """Give a moment as RFC 3339 text in UTC, always with microseconds.
+
+    The width never varies, so texts sort like the moments and hash the same everywhere.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
