@@ -1,0 +1,1 @@
+"""task-api: authenticated CRUD over tasks; every change is an event."""

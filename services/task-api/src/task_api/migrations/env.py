@@ -1,0 +1,8 @@
+"""Alembic's door into this service; everything it does is in the chassis."""
+
+import task_api.outbox.models
+import task_api.tasks.models  # noqa: F401  (imported for their tables)
+from chassis.migrations import run_environment
+from task_api.models import Model
+
+run_environment(Model.metadata)

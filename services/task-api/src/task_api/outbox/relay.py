@@ -1,0 +1,222 @@
+"""The relay: takes committed events from the outbox to Kafka, in order per task, at least once.
+
+Every replica runs one; an advisory lock lets one of them publish at a time. It may die between any two lines:
+before the publish nothing happened; after it, the row is still there and is published again with the same
+event id, which the consumers' inbox recognises.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Final, assert_never
+
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge
+
+from chassis.database import Database, DatabaseUnavailableError
+from chassis.logging import get_logger
+from chassis.tracing import detached_span, traceparent_of
+from task_api.outbox.models import OutboxEvent
+from task_api.outbox.publisher import Publisher, PublishError, RefusedError
+from task_api.outbox.repository import OutboxRepository, Postponed
+from task_events import TaskEvent, TaskEventData, TaskEventType
+from task_events.topics import TASKS_TOPIC
+
+_FIRST_RETRY: Final = 0.5
+_LAST_RETRY: Final = 5.0  # not longer: when Kafka is back, events flow again within this
+_CONTENDED_RETRY: Final = 0.05
+_OBSERVE_INTERVAL: Final = 1.0
+
+_published = Counter("taskwire_outbox_published_total", "Events published, by result", ["result"])
+_leader = Gauge("taskwire_outbox_relay_leader", "1 while this process is the relay that publishes")
+_backlog_size = Gauge("taskwire_outbox_backlog_events", "Events committed and not known to be in Kafka")
+_backlog_age = Gauge("taskwire_outbox_backlog_age_seconds", "Age of the oldest of them")
+_logger = get_logger(__name__)
+
+
+class Pass(Enum):
+    """What one look into the outbox came to."""
+
+    IDLE = auto()
+    """Nothing to send."""
+    SENT = auto()
+    """Something was sent; there may be more."""
+    STANDBY = auto()
+    """Another relay is at work."""
+    FAILED = auto()
+    """The sidecar or the database did not answer."""
+
+
+class Relay:
+    """Publishes what is in the outbox until it is stopped."""
+
+    def __init__(self, database: Database, publisher: Publisher, *, batch_size: int, poll_interval: float) -> None:
+        """Prepare a relay.
+
+        Args:
+            database: Holds the outbox.
+            publisher: Takes the events.
+            batch_size: Events in one bulk publish.
+            poll_interval: Seconds between looks when nobody calls `wake`.
+        """
+        self._database, self._publisher = database, publisher
+        self._batch_size = self._batch_limit = batch_size
+        self._poll_interval = poll_interval
+        self._woken = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._observed_at = float("-inf")
+
+    def wake(self) -> None:
+        """Look soon: something was committed."""
+        self._woken.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run in the background; at the end finish the batch in hand, then stop."""
+        task = asyncio.create_task(self._run(), name="outbox-relay")
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self.wake()
+            await task
+
+    async def relay_once(self) -> Pass:
+        """Send one batch, if there is one and no other relay is at work."""
+        try:
+            async with self._database.session() as session:
+                outbox = OutboxRepository(session)
+                leading = await outbox.lead()
+                _leader.set(leading)
+                if not leading:
+                    return Pass.STANDBY
+                result = await self._send_due(outbox)
+                await session.commit()
+                return result
+        except DatabaseUnavailableError as error:
+            _logger.warning("the outbox cannot be read", reason=error.detail)
+            return Pass.FAILED
+
+    async def _run(self) -> None:
+        while not self._stopped.is_set():
+            woken = self._woken.is_set()
+            self._woken.clear()
+            try:
+                result = await self.relay_once()
+            except Exception:  # a defect of ours must not end the relay: the events are safe, so try again
+                _logger.exception("relay pass failed")
+                result = Pass.FAILED
+            if not self._stopped.is_set():
+                await self._rest(result, woken=woken)
+        _leader.set(0)
+
+    async def _rest(self, result: Pass, *, woken: bool) -> None:
+        """Wait for the next reason to look; a stop ends every wait."""
+        match result:
+            case Pass.SENT:
+                return
+            case Pass.IDLE:
+                await self._wait_for_wake(self._poll_interval)
+            case Pass.STANDBY if woken:
+                # The leader may have looked just before our commit: ask once more, shortly.
+                await self._wait_for_wake(_CONTENDED_RETRY)
+                self.wake()
+            case Pass.STANDBY:
+                await self._wait_for_wake(self._poll_interval)
+            case Pass.FAILED:
+                await self._pause(max(self._publisher.open_for, _FIRST_RETRY))
+            case _:
+                assert_never(result)
+
+    async def _wait_for_wake(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait whatever is committed meanwhile, but not past a stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _send_due(self, outbox: OutboxRepository) -> Pass:
+        rows = await outbox.due(self._batch_limit)
+        await self._observe_backlog(outbox, idle=not rows)
+        if not rows:
+            return Pass.IDLE
+        fresh = [row for row in rows if not row.attempts]
+        refused_before = [row for row in rows if row.attempts][:1]  # by itself, so it cannot fail others
+        sent = [await self._send(outbox, batch) for batch in (fresh, refused_before) if batch]
+        return Pass.SENT if any(sent) else Pass.FAILED
+
+    async def _send(self, outbox: OutboxRepository, rows: Sequence[OutboxEvent]) -> bool:
+        """Publish rows and remove them; True when that went well."""
+        try:
+            await self._publish(rows)
+        except RefusedError as error:
+            _published.labels("refused").inc(len(rows))
+            _logger.warning("events were refused", events=len(rows), reason=str(error))
+            await self._narrow_down(outbox, rows, str(error))
+            return False
+        except PublishError as error:
+            _published.labels("unknown").inc(len(rows))
+            _logger.warning("events stay in the outbox", events=len(rows), reason=str(error))
+            return False
+        _published.labels("ok").inc(len(rows))
+        await outbox.remove([row.id for row in rows])
+        self._batch_limit = min(self._batch_size, self._batch_limit * 2)
+        return True
+
+    async def _narrow_down(self, outbox: OutboxRepository, rows: Sequence[OutboxEvent], reason: str) -> None:
+        """Halve the batch until the refused event is alone; then it waits, and its task with it, but no other."""
+        if len(rows) > 1:
+            self._batch_limit = len(rows) // 2
+            return
+        (row,) = rows
+        await outbox.postpone(Postponed(row.id, _retry_delay(row.attempts), reason))
+
+    async def _publish(self, rows: Sequence[OutboxEvent]) -> None:
+        """Publish, with a producer span for each event in the trace of the request that caused it."""
+        with ExitStack() as spans:
+            events = []
+            for row in rows:
+                span = spans.enter_context(
+                    detached_span(
+                        f"publish {TASKS_TOPIC}",
+                        traceparent=row.traceparent,
+                        kind=SpanKind.PRODUCER,
+                        attributes={"messaging.system": "kafka", "messaging.message.id": str(row.id)},
+                    )
+                )
+                events.append(_event_of(row, traceparent_of(span)))
+            await self._publisher.publish(events)
+
+    async def _observe_backlog(self, outbox: OutboxRepository, *, idle: bool) -> None:
+        """Update the gauges; counting a long backlog costs, so at most once a second."""
+        now = time.monotonic()
+        if now - self._observed_at < _OBSERVE_INTERVAL and not idle:
+            return
+        self._observed_at = now
+        backlog = await outbox.backlog()
+        age = (datetime.now(UTC) - backlog.oldest).total_seconds() if backlog.oldest else 0.0
+        _backlog_size.set(backlog.size)
+        _backlog_age.set(max(0.0, age))
+
+
+def _event_of(row: OutboxEvent, traceparent: str | None) -> TaskEvent:
+    return TaskEvent(
+        id=str(row.id),
+        type=TaskEventType(row.type),
+        subject=str(row.aggregate_id),
+        time=row.occurred_at,
+        traceparent=traceparent,
+        data=TaskEventData.model_validate(row.payload),
+    )
+
+
+def _retry_delay(attempts: int) -> float:
+    return min(_LAST_RETRY, _FIRST_RETRY * 2.0 ** min(attempts, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 (jitter)

@@ -1,0 +1,46 @@
+"""The only way out to Kafka: an event is added to the transaction of its change, the relay does the rest."""
+
+from typing import Protocol
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from chassis.correlation import new_id
+from chassis.tracing import current_traceparent
+from task_api.outbox.models import OutboxEvent
+from task_api.outbox.repository import OutboxRepository
+from task_events import TaskEventData, TaskEventType
+
+
+class Wakeable(Protocol):
+    """What wants to know that something was committed."""
+
+    def wake(self) -> None:
+        """Look into the outbox soon."""
+        ...
+
+
+class Outbox:
+    """Where features leave their events."""
+
+    def __init__(self, relay: Wakeable) -> None:
+        self._relay = relay
+
+    async def add(self, session: AsyncSession, event_type: TaskEventType, data: TaskEventData) -> None:
+        """Add an event to the session's transaction; the caller commits, then calls `committed`."""
+        OutboxRepository(session).add(
+            OutboxEvent(
+                id=UUID(new_id()),
+                aggregate_type="task",
+                aggregate_id=data.task.id,
+                aggregate_version=data.task.version,
+                type=event_type.value,
+                payload=data.model_dump(mode="json"),
+                traceparent=current_traceparent(),
+                occurred_at=data.occurred_at,
+            )
+        )
+
+    def committed(self) -> None:
+        """Tell the relay of this process; should the process die here, a relay finds the event by polling."""
+        self._relay.wake()

@@ -1,0 +1,15 @@
+"""Settings of task-api: those of every service, and the relay's."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from chassis.settings import Seconds, ServiceSettings
+
+
+class TaskApiSettings(ServiceSettings):
+    """What task-api reads from the environment."""
+
+    relay_batch_size: Annotated[int, Field(ge=1, le=1000)] = 200
+    relay_poll_interval: Seconds = 0.5
+    relay_publish_timeout: Seconds = 5.0

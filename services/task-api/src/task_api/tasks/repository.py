@@ -1,0 +1,70 @@
+"""All SQL about tasks. Every statement that reads or locks for a caller starts from `_owned_by`."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
+
+from task_api.tasks.models import Task
+
+
+def _owned_by(owner_id: str, completed: bool | None = None) -> ColumnElement[bool]:
+    mine = and_(col(Task.owner_id) == owner_id, _alive())
+    return mine if completed is None else and_(mine, col(Task.completed).is_(completed))
+
+
+def _alive() -> ColumnElement[bool]:
+    return col(Task.deleted_at).is_(None)
+
+
+class TaskRepository:
+    """Tasks in one session's transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find(self, task_id: int, *, owner_id: str) -> Task | None:
+        """Give a caller's own task."""
+        return (await self._session.exec(self._one(task_id, owner_id))).first()
+
+    async def lock(self, task_id: int, *, owner_id: str) -> Task | None:
+        """Give a caller's own task and hold its row until the transaction ends."""
+        statement = self._one(task_id, owner_id).with_for_update()
+        return (await self._session.exec(statement)).first()
+
+    async def exists(self, task_id: int) -> bool:
+        """Tell whether there is such a task, whoever owns it."""
+        statement = select(Task.id).where(col(Task.id) == task_id, _alive())
+        return (await self._session.exec(statement)).first() is not None
+
+    async def page(
+        self, *, owner_id: str, completed: bool | None, after_id: int | None, offset: int, limit: int
+    ) -> list[Task]:
+        """Give a caller's tasks, newest first; `after_id` is the last id of the page before."""
+        statement = select(Task).where(_owned_by(owner_id, completed))
+        if after_id is not None:
+            statement = statement.where(col(Task.id) < after_id)
+        statement = statement.order_by(col(Task.id).desc()).offset(offset).limit(limit)
+        return list((await self._session.exec(statement)).all())
+
+    async def count(self, *, owner_id: str, completed: bool | None) -> int:
+        """Count what `page` would go through."""
+        statement = select(func.count()).select_from(Task).where(_owned_by(owner_id, completed))
+        return (await self._session.exec(statement)).one()
+
+    async def add(self, task: Task) -> None:
+        """Insert a task; it has its id afterwards."""
+        self._session.add(task)
+        await self._session.flush()
+
+    async def save(self, task: Task, *, at: datetime) -> None:
+        """Write a changed task as its next version."""
+        task.version += 1
+        task.updated_at = at
+        await self._session.flush()
+
+    @staticmethod
+    def _one(task_id: int, owner_id: str) -> SelectOfScalar[Task]:
+        return select(Task).where(col(Task.id) == task_id, _owned_by(owner_id))

@@ -1,0 +1,44 @@
+"""task-api in process, on a real PostgreSQL with a database for each test; its sidecar is not there."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from chassis.database import Database, open_database
+from chassis.migrations import upgrade
+from chassis.testing import serving, settings_for
+from devstack.throwaway import DatabaseFactory
+from task_api.app import create_app
+from task_api.settings import TaskApiSettings
+
+
+@pytest.fixture
+async def database_url(databases: DatabaseFactory) -> AsyncIterator[str]:
+    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database_url: str) -> TaskApiSettings:
+    nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
+    return settings_for(TaskApiSettings, database_url, **nobody)
+
+
+@pytest.fixture
+async def database(settings: TaskApiSettings) -> AsyncIterator[Database]:
+    database = open_database(settings, application_name="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def app(settings: TaskApiSettings) -> FastAPI:
+    return create_app(settings)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(app) as client:
+        yield client
