@@ -1,0 +1,69 @@
+# Everything a person does with this repository. Needs python3 (3.11 or newer) and make; fetches the rest itself.
+
+PYTHON ?= python3
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+bootstrap := $(PYTHON) -I tools/bootstrap/prepare.py
+python := .venv/bin/python
+# Settings such as USER=alice on make's command line reach devstack through the environment.
+devstack := $(python) -m devstack
+typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py
+
+.PHONY: help run up status logs token demo down reset stop start test check format prepare
+
+help: ## This list
+	@echo "Taskwire: a task back end whose every change is an event."
+	@echo
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
+	@echo "  TASKWIRE_HOME            data, logs and run files (~/.local/share/taskwire)"
+	@echo "  TASKWIRE_CACHE           what was fetched once (~/.cache/taskwire)"
+
+run: prepare ## Set up and start everything; Ctrl-C ends it
+	@$(devstack) run
+
+up: prepare ## The same in the background; returns when all is ready
+	@$(devstack) up
+
+status: prepare ## What runs where (JSON=1: one JSON object on one line)
+	@$(devstack) status
+
+logs: prepare ## The last lines of a part's log: SERVICE=task-api (FOLLOW=1: and what comes)
+	@$(devstack) logs
+
+token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor)
+	@$(devstack) token
+
+demo: prepare ## The story of one task, with real requests, step by step
+	@$(devstack) demo
+
+down: prepare ## End what runs in the background; the data stay
+	@$(devstack) down
+
+reset: prepare ## End it and delete its data; what was fetched stays
+	@$(devstack) reset
+
+stop: prepare ## Stop one part of a running stack: PART=kafka
+	@$(devstack) stop
+
+start: prepare ## Start it again: PART=kafka
+	@$(devstack) start
+
+test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
+	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+check: prepare ## Style, types, import rules, lock file
+	@echo "ruff check";          .venv/bin/ruff check --quiet .
+	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
+	@echo "mypy";                .venv/bin/mypy --no-error-summary $(typed)
+	@echo "lint-imports";        .venv/bin/lint-imports
+	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
+
+format: prepare ## Put the code into shape
+	@.venv/bin/ruff check --quiet --fix .
+	@.venv/bin/ruff format --quiet .
+
+prepare:
+	@$(bootstrap)

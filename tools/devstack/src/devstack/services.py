@@ -1,0 +1,114 @@
+"""The services of Taskwire and what each is told when it starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from devstack.layout import HOST, Ports
+
+AUTH_ISSUER: Final = "taskwire-dev"
+AUTH_AUDIENCE: Final = "taskwire"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service.
+
+    Attributes:
+        app_id: Its name towards Dapr, Kafka (consumer group) and people.
+        module: Python package; `python -m` it to serve or to migrate. Also its database and role.
+        index: Its place in the port plan.
+        consumes: Whether events are delivered to it, which decides who of app and sidecar ends first.
+    """
+
+    app_id: str
+    module: str
+    index: int
+    consumes: bool
+
+    @property
+    def sidecar(self) -> str:
+        """Name of the daprd beside it."""
+        return f"daprd-{self.app_id}"
+
+
+SERVICES: Final = (
+    Service("task-api", "task_api", 0, consumes=False),
+    Service("audit-worker", "audit_worker", 1, consumes=True),
+    Service("notifier", "notifier", 2, consumes=True),
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How an app and its daprd know each other; made anew for every start."""
+
+    dapr: str
+    app: str
+
+    def environment(self) -> dict[str, str]:
+        """As Dapr's own variables, for both of them."""
+        return {"DAPR_API_TOKEN": self.dapr, "APP_API_TOKEN": self.app}
+
+
+def url(service: Service, ports: Ports) -> str:
+    """Where the service answers."""
+    return f"http://{HOST}:{ports.app(service.index)}"
+
+
+def database_url(service: Service, ports: Ports, password: str) -> str:
+    """Connection string of the service's own role to its own database."""
+    return f"postgresql://{service.module}:{password}@{HOST}:{ports.postgres}/{service.module}"
+
+
+def service_environment(
+    service: Service, ports: Ports, inherited: Mapping[str, str], secrets: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of a service process.
+
+    Args:
+        service: Which one.
+        ports: The stack's ports.
+        inherited: Ours, with `.env` merged in: settings nobody set here (OTEL_…, TASKWIRE_…) go through.
+        secrets: What only this stack knows: database URL, token secret, Dapr tokens.
+    """
+    told = {
+        "TASKWIRE_ENVIRONMENT": "development",
+        "TASKWIRE_HOST": HOST,
+        "TASKWIRE_PORT": str(ports.app(service.index)),
+        "TASKWIRE_AUTH_ISSUER": AUTH_ISSUER,
+        "TASKWIRE_AUTH_AUDIENCE": AUTH_AUDIENCE,
+        "DAPR_HTTP_PORT": str(ports.dapr_http(service.index)),
+        "DAPR_GRPC_PORT": str(ports.dapr_grpc(service.index)),
+        "OTEL_SERVICE_NAME": service.app_id,
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**without_dapr(inherited), **told, **secrets}
+
+
+def without_dapr(inherited: Mapping[str, str]) -> dict[str, str]:
+    """An environment without another sidecar's settings, and with this machine exempt from proxies."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(("DAPR_", "APP_API_TOKEN"))}
+    for name in ("NO_PROXY", "no_proxy"):
+        kept[name] = ",".join(filter(None, [kept.get(name, ""), HOST, "localhost"]))
+    return kept
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Settings of a `.env` file: `NAME=value` lines, `#` comments, optional quotes; only names of ours and OTel's."""
+    if not path.exists():
+        return {}
+    found = {}
+    for raw in path.read_text().splitlines():
+        name, separator, value = raw.strip().removeprefix("export ").partition("=")
+        if separator and name.strip().startswith(("TASKWIRE_", "OTEL_")):
+            found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(value: str) -> str:
+    for quote in ('"', "'"):
+        if value.startswith(quote) and value.endswith(quote) and len(value) > 1:
+            return value[1:-1]
+    return value.split(" #", maxsplit=1)[0].rstrip()

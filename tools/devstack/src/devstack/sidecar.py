@@ -1,0 +1,56 @@
+"""daprd beside a service: its command line and what it is told."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from devstack.layout import HOST, REPOSITORY, Ports
+from devstack.process import Command
+from devstack.services import Service, Tokens, without_dapr
+
+RESOURCES: Final = REPOSITORY / "components"
+CONFIGURATION: Final = RESOURCES / "configuration.yaml"
+HEALTH_PATH: Final = "/v1.0/healthz"
+APP_HEALTH_PATH: Final = "/health/ready"
+DRAIN_SECONDS: Final = 10
+
+# An app in trouble stops getting events after about 5 s, well before deliveries run out of retries.
+_APP_HEALTH: Final = {
+    "app-health-check-path": APP_HEALTH_PATH,
+    "app-health-probe-interval": "2",
+    "app-health-probe-timeout": "1500",
+    "app-health-threshold": "2",
+}
+
+
+def sidecar_command(
+    service: Service, daprd: Path, ports: Ports, inherited: Mapping[str, str], tokens: Tokens
+) -> Command:
+    """The daprd of a service, listening on the loopback address alone, without actors, jobs or control plane."""
+    options = {
+        "app-id": service.app_id,
+        "app-port": str(ports.app(service.index)),
+        "app-protocol": "http",
+        "app-channel-address": HOST,
+        "dapr-http-port": str(ports.dapr_http(service.index)),
+        "dapr-grpc-port": str(ports.dapr_grpc(service.index)),
+        "dapr-internal-grpc-port": str(ports.dapr_internal(service.index)),
+        "dapr-listen-addresses": HOST,
+        "dapr-internal-grpc-listen-address": HOST,
+        "metrics-port": str(ports.dapr_metrics(service.index)),
+        "metrics-listen-address": HOST,
+        "resources-path": str(RESOURCES),
+        "config": str(CONFIGURATION),
+        "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
+        **_APP_HEALTH,
+    }
+    argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    environment = {
+        **without_dapr(inherited),
+        **tokens.environment(),
+        "TASKWIRE_KAFKA_BROKERS": f"{HOST}:{ports.kafka}",
+        # Or it asks the network which address this machine has, and fails where there is none.
+        "DAPR_HOST_IP": HOST,
+        "OTEL_SERVICE_NAME": service.app_id,
+    }
+    return Command([*argv, "--enable-app-health-check", "--log-as-json"], environment, REPOSITORY)
