@@ -1,0 +1,134 @@
+"""The main job: a change becomes an audit entry and a notification, by way of Kafka."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from devstack.polling import within
+from task_events import parse_task_event
+from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
+
+if TYPE_CHECKING:
+    from devstack.stack_under_test import StackUnderTest
+
+pytestmark = pytest.mark.e2e
+
+
+async def records_of(kafka: str, task_id: int, count: int) -> list["ConsumerRecord[bytes, bytes]"]:
+    """Read the topic from its beginning until it has given so many records of a task."""
+    consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
+        bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)])
+        found: list[ConsumerRecord[bytes, bytes]] = []
+        while len(found) < count:
+            batches = await consumer.getmany(timeout_ms=60_000)
+            assert batches, f"only {len(found)} of {count} records in the topic"
+            found += [record for batch in batches.values() for record in batch if record.key == str(task_id).encode()]
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alice: Any) -> None:
+    task = await alice.create_task("Buy milk", priority="high")
+    await alice.ask("POST", f"/tasks/{task['id']}/complete")
+    created, completed = await alice.sees_versions_audited(task, 2)
+    assert (created["type"], completed["type"]) == ("task.created", "task.completed")
+    assert (created["actor"], created["task_id"]) == (alice.name, task["id"])
+    assert created["changes"]["title"] == {"old": None, "new": "Buy milk"}
+    assert completed["changes"]["completed"] == {"old": False, "new": True}
+    newest, oldest = await alice.is_notified(2)
+    assert (oldest["type"], newest["type"]) == ("task.created", "task.completed")
+    assert "Buy milk" in newest["title"]
+
+
+async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(alice: Any, stack: "StackUnderTest") -> None:
+    task = await alice.create_task("Buy milk")
+    task = await alice.change(task, title="Buy bread")
+    first, second = await records_of(stack.kafka, task["id"], 2)
+    assert first.partition == second.partition
+    envelope = json.loads(second.value or b"")
+    assert {
+        "specversion": "1.0",
+        "type": "task.updated",
+        "source": "/taskwire/task-api",
+        "subject": str(task["id"]),
+        "time": task["updated_at"],
+        "datacontenttype": "application/json",
+        "partitionkey": str(task["id"]),
+        "topic": "tasks",
+        "pubsubname": "pubsub",
+    }.items() <= envelope.items()
+    event = parse_task_event(second.value or b"")
+    assert event.data.task.title == "Buy bread"
+    assert event.data.changes["title"].old == "Buy milk"
+    (_, entry) = await alice.sees_versions_audited(task, 2)
+    assert entry["event_id"] == event.id
+
+
+async def test_many_changes_of_many_tasks_arrive_once_and_in_order(alice: Any) -> None:
+    tasks = [await alice.create_task(f"task {number}") for number in range(5)]
+    for round_number in range(10):
+        for task in tasks:
+            await alice.change(task, description=f"round {round_number}")
+    for task in tasks:
+        await alice.sees_versions_audited(task, 11)
+    await alice.is_notified(55)
+
+
+async def test_a_correlation_id_is_found_in_every_service(alice: Any, stack: "StackUnderTest") -> None:
+    alice.http.headers["X-Correlation-ID"] = f"story-{alice.name}"
+    task = await alice.create_task()
+    (entry,) = await alice.sees_versions_audited(task, 1)
+    await alice.is_notified(1)
+    assert entry["corr_id"] == f"story-{alice.name}"
+    for service in ("task-api", "audit-worker", "notifier"):
+        lines = [json.loads(line) for line in stack.log(service, 200) if line.startswith("{")]
+        assert any(line.get("corr_id") == f"story-{alice.name}" for line in lines), f"not in the log of {service}"
+
+
+async def test_one_trace_leads_from_the_request_to_both_consumers(alice: Any, collector: Any) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    alice.http.headers["traceparent"] = f"00-{trace_id}-00f067aa0ba902b7-01"
+    await alice.create_task()
+    wanted = {
+        ("task-api", "POST /api/v1/tasks"),
+        ("task-api", "publish tasks"),
+        ("audit-worker", "process tasks"),
+        ("notifier", "process tasks"),
+    }
+
+    async def complete() -> bool:
+        return wanted <= {(span.service, span.name) for span in collector.spans if span.trace_id == trace_id}
+
+    assert await within(30, complete, 0.1), [span for span in collector.spans if span.trace_id == trace_id]
+    spans = {(span.service, span.name): span for span in collector.spans if span.trace_id == trace_id}
+    request, publish = spans["task-api", "POST /api/v1/tasks"], spans["task-api", "publish tasks"]
+    assert request.parent_id == "00f067aa0ba902b7"
+    assert publish.parent_id == request.span_id
+    assert spans["audit-worker", "process tasks"].parent_id == publish.span_id
+    assert spans["notifier", "process tasks"].parent_id == publish.span_id
+
+
+async def test_a_read_notification_stays_read(alice: Any) -> None:
+    await alice.create_task()
+    (item,) = await alice.is_notified(1)
+    assert item["read_at"] is None
+    response = await alice.ask("POST", f"/notifications/{item['id']}/read", service="notifier")
+    assert response.status_code == 200
+    assert (await alice.notifications())[0]["read_at"] is not None
+
+
+async def test_metrics_tell_what_happened(alice: Any) -> None:
+    task = await alice.create_task()
+    await alice.sees_versions_audited(task, 1)
+    metrics = {name: (await alice.http.get(f"{url}/metrics")).text for name, url in alice.urls.items()}
+    assert 'taskwire_outbox_published_total{result="ok"}' in metrics["task-api"]
+    assert 'taskwire_breaker_state{call="dapr-publish"} 0.0' in metrics["task-api"]
+    assert "taskwire_outbox_relay_leader 1.0" in metrics["task-api"]
+    assert 'taskwire_inbox_events_total{verdict="fresh"}' in metrics["audit-worker"]
+    assert 'taskwire_event_deliveries_total{status="SUCCESS"}' in metrics["notifier"]
