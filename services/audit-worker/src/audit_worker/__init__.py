@@ -1,0 +1,1 @@
+"""audit-worker: keeps the tamper-evident audit trail of every task."""

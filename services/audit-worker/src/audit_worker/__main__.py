@@ -1,0 +1,8 @@
+"""`python -m audit_worker serve|migrate`."""
+
+from audit_worker.app import create_app
+from audit_worker.settings import AuditWorkerSettings
+from chassis.service import run_service
+
+if __name__ == "__main__":
+    run_service("audit_worker", AuditWorkerSettings, create_app)

@@ -1,0 +1,29 @@
+"""Puts audit-worker together."""
+
+from fastapi import FastAPI
+
+from audit_worker.settings import AuditWorkerSettings
+from audit_worker.trail.routes import router as trail_router
+from audit_worker.trail.service import record_event
+from chassis.service import create_service
+from chassis.subscriptions import subscribe_to_tasks
+from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
+
+
+def create_app(settings: AuditWorkerSettings) -> FastAPI:
+    """Make the application: the API of the trail, and the door through which events come in."""
+    app = create_service(
+        settings,
+        package="audit_worker",
+        title="Taskwire audit-worker",
+        description="The tamper-evident audit trail: one entry for every committed change of every task.",
+        routers=[trail_router],
+    )
+    subscribe_to_tasks(
+        app,
+        database=app.state.database,
+        dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
+        app_api_token=settings.app_api_token.get_secret_value(),
+        effect=record_event,
+    )
+    return app

@@ -1,0 +1,168 @@
+"""The hash chain of the audit trail: how an entry's hash is made, and how a chain is verified.
+
+The recipe, for whoever wants to check the trail with a program of their own. It needs nothing but the entries
+as `GET /api/v1/audit/entries` gives them to an auditor, in the order of `sequence`:
+
+1. Take the entry as a JSON object and remove `hash`; every other member stays.
+2. Write `sequence`, `task_id` and `task_version` as strings of decimal digits (`7` becomes `"7"`): they are
+   64-bit integers, and RFC 8785 knows only what an IEEE 754 double holds exactly.
+3. Serialise it by RFC 8785 (JSON Canonicalization Scheme) and take the SHA-256 of those bytes. Its 64
+   lower-case hexadecimal digits are the entry's `hash`.
+4. `prev_hash` is the `hash` of the entry before, 64 zeros for the first, whose `sequence` is 1; each further
+   `sequence` is one more than the one before.
+
+Times are text, RFC 3339 in UTC with six digits of a second and `Z` (`2026-03-01T08:30:00.123456Z`). Inside
+`changes` and `task`, numbers of more than 2^53 - 1 either way, which a double may not hold exactly, were
+turned into strings *before* the entry was stored; the recipe takes them as they are.
+
+Whoever can rewrite the whole database can also recompute the whole chain: compare its head with a head that
+was noted elsewhere.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+import rfc8785
+from pydantic import JsonValue
+
+from task_events import utc_text
+
+_MAX_EXACT: Final = 2**53 - 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest link of a chain: what the next entry is chained to."""
+
+    sequence: int
+    hash: str
+
+
+GENESIS: Final = Head(0, "0" * 64)
+"""What the first entry is chained to."""
+
+
+class ChainedEntry(Protocol):
+    """An entry of the chain, wherever it was read from: a row, or a response of the API."""
+
+    @property
+    def sequence(self) -> int: ...  # noqa: D102
+    @property
+    def event_id(self) -> str: ...  # noqa: D102
+    @property
+    def type(self) -> str: ...  # noqa: D102
+    @property
+    def task_id(self) -> int: ...  # noqa: D102
+    @property
+    def task_version(self) -> int: ...  # noqa: D102
+    @property
+    def owner_id(self) -> str: ...  # noqa: D102
+    @property
+    def actor(self) -> str: ...  # noqa: D102
+    @property
+    def changes(self) -> Mapping[str, JsonValue]: ...  # noqa: D102
+    @property
+    def task(self) -> Mapping[str, JsonValue]: ...  # noqa: D102
+    @property
+    def occurred_at(self) -> datetime: ...  # noqa: D102
+    @property
+    def corr_id(self) -> str: ...  # noqa: D102
+    @property
+    def recorded_at(self) -> datetime: ...  # noqa: D102
+    @property
+    def prev_hash(self) -> str: ...  # noqa: D102
+    @property
+    def hash(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class ChainFault:
+    """One place where a chain does not hold.
+
+    Attributes:
+        sequence: Of the entry where it shows.
+        problem: What is wrong, for a person.
+    """
+
+    sequence: int
+    problem: str
+
+
+def entry_hash(entry: ChainedEntry) -> str:
+    """Compute what the hash of an entry must be; its own `hash` is not looked at.
+
+    Raises:
+        ValueError: The entry holds something that no stored entry can hold, so it was tampered with.
+    """
+    hashed: dict[str, JsonValue] = {
+        "sequence": str(entry.sequence),
+        "event_id": entry.event_id,
+        "type": entry.type,
+        "task_id": str(entry.task_id),
+        "task_version": str(entry.task_version),
+        "owner_id": entry.owner_id,
+        "actor": entry.actor,
+        "changes": dict(entry.changes),
+        "task": dict(entry.task),
+        "occurred_at": utc_text(entry.occurred_at),
+        "corr_id": entry.corr_id,
+        "recorded_at": utc_text(entry.recorded_at),
+        "prev_hash": entry.prev_hash,
+    }
+    return hashlib.sha256(rfc8785.dumps(hashed)).hexdigest()
+
+
+def exact_object(members: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Give a JSON object that every reader reads alike: what a double may not hold exactly becomes text."""
+    return {name: _exact(value) for name, value in members.items()}
+
+
+def _exact(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return exact_object(value)
+    if isinstance(value, list):
+        return [_exact(member) for member in value]
+    if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= _MAX_EXACT):
+        return str(value)
+    return value
+
+
+def verify_chain(
+    entries: Iterable[ChainedEntry], *, after: Head = GENESIS, head: Head | None = None
+) -> list[ChainFault]:
+    """Find every place where a chain does not hold.
+
+    Each entry is checked against its own hash and against the entry before, so one tampered entry does not
+    hide, or accuse, the others.
+
+    Args:
+        entries: Ascending by sequence, without filter.
+        after: What the first of them must be chained to; the beginning of the chain by default.
+        head: What the last of them must be, when that is known: without it, entries cut off at the end go
+            unnoticed.
+    """
+    faults: list[ChainFault] = []
+    last = after
+    for entry in entries:
+        faults += [ChainFault(entry.sequence, problem) for problem in _problems(entry, last)]
+        last = Head(entry.sequence, entry.hash)
+    if head is not None and last != head:
+        faults.append(ChainFault(head.sequence, f"the chain ends at {last.sequence} and not at its head"))
+    return faults
+
+
+def _problems(entry: ChainedEntry, last: Head) -> list[str]:
+    problems = []
+    if entry.sequence != last.sequence + 1:
+        problems.append(f"follows entry {last.sequence}")
+    if entry.prev_hash != last.hash:
+        problems.append("prev_hash is not the hash of the entry before")
+    try:
+        intact = entry.hash == entry_hash(entry)
+    except ValueError as error:
+        return [*problems, f"cannot be hashed: {error}"]
+    return problems if intact else [*problems, "the hash does not fit the content"]

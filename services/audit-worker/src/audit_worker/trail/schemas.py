@@ -1,0 +1,50 @@
+"""What responses of the trail say."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+
+from task_events import utc_text
+
+
+def _as_utc_text(moment: datetime) -> str:
+    return utc_text(moment)
+
+
+# As the chain hashes them, so that an entry can be verified as it was served.
+HashedTime = Annotated[AwareDatetime, PlainSerializer(_as_utc_text)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class AuditEntryOut(BaseModel):
+    """One committed change of one task. `audit_worker.trail.chain` says how to verify its hash."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    sequence: Annotated[int, Field(description="position in the chain, from 1, without holes", examples=[2])]
+    event_id: Annotated[str, Field(examples=["01976f5e-7c3a-7d55-9a51-0c7f6b1f3b52"])]
+    type: Annotated[str, Field(examples=["task.completed"])]
+    task_id: Annotated[int, Field(examples=[7])]
+    task_version: Annotated[int, Field(description="of the task after the change", examples=[2])]
+    owner_id: Annotated[str, Field(description="owner of the task", examples=["alice"])]
+    actor: Annotated[str, Field(description="who made the change", examples=["alice"])]
+    changes: Annotated[
+        dict[str, JsonValue],
+        Field(
+            description="each changed field with its `old` and `new` value",
+            examples=[{"completed": {"old": False, "new": True}}],
+        ),
+    ]
+    task: Annotated[
+        dict[str, JsonValue],
+        Field(
+            description="the whole task after the change",
+            examples=[{"id": 7, "title": "Buy milk", "completed": True, "version": 2}],
+        ),
+    ]
+    occurred_at: Annotated[HashedTime, Field(description="when the change was made")]
+    corr_id: Annotated[str, Field(description="correlation id of the request that made the change")]
+    recorded_at: Annotated[HashedTime, Field(description="when this entry was written")]
+    prev_hash: Annotated[Sha256, Field(description="`hash` of the entry before; 64 zeros in the first")]
+    hash: Annotated[Sha256, Field(description="SHA-256 over this entry's other members, by RFC 8785")]

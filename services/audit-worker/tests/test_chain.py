@@ -1,0 +1,148 @@
+"""The hash chain by itself."""
+
+import hashlib
+import json
+from datetime import timedelta
+
+import pytest
+from pydantic import JsonValue
+
+from audit_worker.trail.chain import GENESIS, ChainFault, Head, entry_hash, exact_object, verify_chain
+from audit_worker.trail.schemas import AuditEntryOut
+from chassis.testing import MORNING
+
+FIXED_HASH = "855d00fb8c25971d6ebe35b7d431cf6477e2c0a2ad6abbd956cfadf570334de1"
+
+
+def make_entry(sequence: int, prev_hash: str) -> AuditEntryOut:
+    entry = AuditEntryOut(
+        sequence=sequence,
+        event_id=f"event-{sequence}",
+        type="task.updated",
+        task_id=2**63 - 1,
+        task_version=sequence,
+        owner_id="alice",
+        actor="bob",
+        changes={"title": {"old": "Milch", "new": "Öl \u2028 € 😀"}, "x": {"old": None, "new": 1.5}},
+        task={"id": str(2**63 - 1), "version": sequence, "completed": False, "due_at": None},
+        occurred_at=MORNING,
+        corr_id="c-1",
+        recorded_at=MORNING.replace(microsecond=0),
+        prev_hash=prev_hash,
+        hash="0" * 64,
+    )
+    return entry.model_copy(update={"hash": entry_hash(entry)})
+
+
+def make_chain(length: int, after: Head = GENESIS) -> list[AuditEntryOut]:
+    entries: list[AuditEntryOut] = []
+    for sequence in range(after.sequence + 1, after.sequence + length + 1):
+        entries.append(make_entry(sequence, entries[-1].hash if entries else after.hash))
+    return entries
+
+
+def hash_by_the_recipe(item: dict[str, JsonValue]) -> str:
+    """Follow the recipe in chain.py with nothing but the standard library, from an entry as the API gives it."""
+    content = {name: value for name, value in item.items() if name != "hash"}
+    for name in ("sequence", "task_id", "task_version"):
+        content[name] = str(content[name])
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_the_hash_is_what_the_recipe_says() -> None:
+    [entry] = make_chain(1)
+    assert entry.hash == hash_by_the_recipe(json.loads(entry.model_dump_json()))
+
+
+def test_the_hash_of_a_fixed_entry_never_changes() -> None:
+    assert make_chain(1)[0].hash == FIXED_HASH
+
+
+def test_an_untouched_chain_has_no_faults() -> None:
+    entries = make_chain(5)
+    assert verify_chain(entries) == []
+    assert verify_chain(entries, head=Head(5, entries[-1].hash)) == []
+    assert verify_chain([], head=GENESIS) == []
+
+
+def test_a_part_of_a_chain_can_be_verified_from_a_known_entry() -> None:
+    entries = make_chain(5)
+    assert verify_chain(entries[3:], after=Head(3, entries[2].hash)) == []
+    assert verify_chain(entries[3:]) == [
+        ChainFault(4, "follows entry 0"),
+        ChainFault(4, "prev_hash is not the hash of the entry before"),
+    ]
+
+
+TAMPERED: dict[str, object] = {
+    "sequence": 7,
+    "event_id": "event-9",
+    "type": "task.created",
+    "task_id": 2**63 - 2,
+    "task_version": 9,
+    "owner_id": "mallory",
+    "actor": "mallory",
+    "changes": {},
+    "task": {"id": "1"},
+    "occurred_at": MORNING + timedelta(microseconds=1),
+    "corr_id": "c-2",
+    "recorded_at": MORNING,
+    "prev_hash": "f" * 64,
+    "hash": "f" * 64,
+}
+
+
+def test_tampering_is_tried_with_every_field() -> None:
+    assert set(TAMPERED) == set(AuditEntryOut.model_fields)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("field", TAMPERED)
+def test_tampering_with_any_field_of_any_entry_is_found_at_that_entry(field: str, position: int) -> None:
+    entries = make_chain(3)
+    entries[position] = entries[position].model_copy(update={field: TAMPERED[field]})
+    faults = verify_chain(entries)
+    assert faults
+    assert faults[0].sequence == entries[position].sequence
+    assert any("does not fit" in fault.problem for fault in faults)
+
+
+def test_an_entry_that_cannot_be_hashed_is_a_fault() -> None:
+    entries = make_chain(3)
+    entries[1] = entries[1].model_copy(update={"changes": {"x": {"old": 2**53, "new": None}}})
+    [fault] = verify_chain(entries)
+    assert fault.sequence == 2
+    assert "cannot be hashed" in fault.problem
+
+
+def test_a_removed_entry_is_found() -> None:
+    entries = make_chain(3)
+    del entries[1]
+    assert [fault.problem for fault in verify_chain(entries)] == [
+        "follows entry 1",
+        "prev_hash is not the hash of the entry before",
+    ]
+
+
+def test_swapped_and_repeated_entries_are_found() -> None:
+    one, two, three = make_chain(3)
+    assert verify_chain([one, three, two])
+    assert verify_chain([one, two, two, three])
+
+
+def test_entries_cut_off_at_the_end_are_found_against_the_head() -> None:
+    entries = make_chain(3)
+    head = Head(3, entries[-1].hash)
+    assert verify_chain(entries[:2], head=head) == [ChainFault(3, "the chain ends at 2 and not at its head")]
+
+
+def test_only_numbers_a_double_may_not_hold_exactly_become_text() -> None:
+    safe: dict[str, JsonValue] = {"a": 2**53 - 1, "b": [-(2**53) + 1, 0.1, True, None, "7"]}
+    assert exact_object(safe) == safe
+    assert exact_object({"a": [{"b": 2**53}], "c": -(2**63), "d": float("inf"), "e": 1e16}) == {
+        "a": [{"b": "9007199254740992"}],
+        "c": "-9223372036854775808",
+        "d": "inf",
+        "e": "1e+16",
+    }

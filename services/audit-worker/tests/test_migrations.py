@@ -1,0 +1,52 @@
+"""The schema: up, down and up again on data, and the same as the models say."""
+
+import asyncio
+
+import asyncpg
+import httpx2
+
+from audit_worker.app import create_app
+from audit_worker.models import Model
+from audit_worker.settings import AuditWorkerSettings
+from chassis.migrations import downgrade, upgrade
+from chassis.schema_comparison import schema_differences
+from chassis.testing import bearer, deliver, make_task_event, serving, settings_for
+from devstack.throwaway import DatabaseFactory
+
+
+async def appended(client: httpx2.AsyncClient) -> list[int]:
+    assert await deliver(client, make_task_event(1), make_task_event(2)) == ["SUCCESS"] * 2
+    response = await client.get("/api/v1/audit/entries", headers=bearer("alice"))
+    return [item["sequence"] for item in response.json()["items"]]
+
+
+async def test_the_schema_goes_up_down_and_up_again_on_data(databases: DatabaseFactory) -> None:
+    async with databases.empty("audit_worker") as url:
+        await asyncio.to_thread(upgrade, "audit_worker", url)
+        async with serving(create_app(settings_for(AuditWorkerSettings, url))) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            assert await appended(client) == [1, 2]
+        await asyncio.to_thread(downgrade, "audit_worker", url, "base")
+        assert await leftovers(url) == ["alembic_version"]
+        async with serving(create_app(settings_for(AuditWorkerSettings, url))) as client:
+            assert (await client.get("/health/ready")).status_code == 503
+            await asyncio.to_thread(upgrade, "audit_worker", url)
+            await asyncio.to_thread(upgrade, "audit_worker", url)
+            assert (await client.get("/health/ready")).status_code == 200
+            assert await appended(client) == [1, 2]
+
+
+async def leftovers(url: str) -> list[str]:
+    connection = await asyncpg.connect(url, ssl=False)
+    try:
+        rows = await connection.fetch(
+            "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' "
+            "UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        )
+    finally:
+        await connection.close()
+    return [row["name"] for row in rows]
+
+
+async def test_the_migrated_schema_is_what_the_models_say(database_url: str) -> None:
+    assert await schema_differences(database_url, Model.metadata) == []

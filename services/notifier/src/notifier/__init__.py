@@ -1,0 +1,1 @@
+"""notifier: tells people and systems what happened to their tasks."""

@@ -1,0 +1,55 @@
+"""All SQL about notifications. Every statement that reads or writes for a caller starts from `_owned_by`."""
+
+from sqlalchemy import ColumnElement, func
+from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from notifier.inbox.models import Notification
+
+
+def _owned_by(owner_id: str, unread: bool | None = None) -> list[ColumnElement[bool]]:
+    conditions = [col(Notification.owner_id) == owner_id]
+    if unread is not None:
+        read_at = col(Notification.read_at)
+        conditions.append(read_at.is_(None) if unread else read_at.is_not(None))
+    return conditions
+
+
+class NotificationRepository:
+    """Notifications in one session's transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, notification: Notification) -> None:
+        """Insert a notification."""
+        self._session.add(notification)
+        await self._session.flush()
+
+    async def page(self, *, owner_id: str, unread: bool | None, after_id: int | None, limit: int) -> list[Notification]:
+        """Give a caller's notifications, newest first; `after_id` is the last id of the page before."""
+        statement = select(Notification).where(*_owned_by(owner_id, unread))
+        if after_id is not None:
+            statement = statement.where(col(Notification.id) < after_id)
+        statement = statement.order_by(col(Notification.id).desc()).limit(limit)
+        return list((await self._session.exec(statement)).all())
+
+    async def count(self, *, owner_id: str, unread: bool | None) -> int:
+        """Count what `page` would go through."""
+        statement = select(func.count()).select_from(Notification).where(*_owned_by(owner_id, unread))
+        return (await self._session.exec(statement)).one()
+
+    async def mark_read(self, notification_id: int, *, owner_id: str) -> Notification | None:
+        """Mark a caller's own notification as read; one that was read keeps its time."""
+        statement = (
+            update(Notification)
+            .where(*_owned_by(owner_id), col(Notification.id) == notification_id)
+            .values(read_at=func.coalesce(col(Notification.read_at), func.now()))
+            .returning(Notification)
+        )
+        marked: Notification | None = (await self._session.exec(statement)).scalar_one_or_none()
+        return marked
+
+    async def exists(self, notification_id: int) -> bool:
+        """Tell whether there is such a notification, whoever owns it."""
+        return await self._session.get(Notification, notification_id) is not None

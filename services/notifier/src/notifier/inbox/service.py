@@ -1,0 +1,91 @@
+"""The rules of the in-app inbox: the owner of a task is told once of each change."""
+
+from dataclasses import dataclass
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from chassis.errors import ForbiddenError, NotFoundError
+from chassis.identity import Principal
+from chassis.inbox import Receipt, Verdict
+from chassis.pagination import Page, decode_cursor, encode_cursor
+from notifier.inbox.models import Notification
+from notifier.inbox.repository import NotificationRepository
+from notifier.inbox.wording import details, headline
+from task_events import TaskEvent
+
+
+class NotificationNotFoundError(NotFoundError):
+    """There is no such notification."""
+
+    code = "notification_not_found"
+
+
+class NotificationForbiddenError(ForbiddenError):
+    """The notification is someone else's."""
+
+    code = "notification_forbidden"
+
+
+@dataclass(frozen=True)
+class NotificationFilter:
+    """Which of one's own notifications to list."""
+
+    unread: bool | None
+    limit: int
+    cursor: str | None
+    total: bool
+
+
+async def notify_owner(session: AsyncSession, event: TaskEvent, receipt: Receipt) -> None:
+    """Write the notification of an event that was not seen before; the caller commits.
+
+    A stale event makes none: people were told of a newer state already, and news of an older one after it
+    would read as if the task had changed back.
+    """
+    if receipt.verdict is not Verdict.FRESH:
+        return
+    notification = Notification(
+        owner_id=event.data.task.owner_id,
+        event_id=event.id,
+        task_id=event.data.task.id,
+        type=event.type.value,
+        title=headline(event),
+        body=details(event),
+        occurred_at=event.data.occurred_at,
+    )
+    await NotificationRepository(session).add(notification)
+
+
+async def list_notifications(user: Principal, session: AsyncSession, wanted: NotificationFilter) -> Page[Notification]:
+    """Give a page of the user's notifications, newest first.
+
+    Raises:
+        InvalidInputError: The cursor is none of ours.
+    """
+    notifications = NotificationRepository(session)
+    found = await notifications.page(
+        owner_id=user.id,
+        unread=wanted.unread,
+        after_id=decode_cursor(wanted.cursor),
+        limit=wanted.limit + 1,  # one more tells whether there is a next page
+    )
+    items, more = found[: wanted.limit], len(found) > wanted.limit
+    total = await notifications.count(owner_id=user.id, unread=wanted.unread) if wanted.total else None
+    return Page(items=items, next_cursor=encode_cursor(items[-1].id or 0) if more else None, total=total)
+
+
+async def mark_read(user: Principal, session: AsyncSession, notification_id: int) -> Notification:
+    """Mark one of the user's notifications as read; doing it again changes nothing.
+
+    Raises:
+        NotificationNotFoundError: No such notification.
+        NotificationForbiddenError: Someone else's.
+    """
+    notifications = NotificationRepository(session)
+    notification = await notifications.mark_read(notification_id, owner_id=user.id)
+    if notification is None:
+        if await notifications.exists(notification_id):
+            raise NotificationForbiddenError(f"Notification {notification_id} belongs to someone else.")
+        raise NotificationNotFoundError(f"There is no notification {notification_id}.")
+    await session.commit()
+    return notification

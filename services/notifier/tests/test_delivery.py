@@ -1,0 +1,135 @@
+"""What becomes of an event that the sidecar delivers."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import asyncpg
+import httpx2
+import pytest
+
+from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES, SAMPLE
+from chassis.testing import bearer, deliver, make_task_event, post_event, serving, settings_for
+from notifier.app import create_app
+from notifier.settings import NotifierSettings
+from task_events import TaskEventType
+
+Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def inbox_of(client: httpx2.AsyncClient, user: str = "alice") -> list[dict[str, object]]:
+    response = await client.get("/api/v1/notifications?limit=200", headers=bearer(user))
+    assert response.status_code == 200
+    items: list[dict[str, object]] = response.json()["items"]
+    return items
+
+
+async def rows(database: Database) -> int:
+    counts = [
+        await database.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
+        for table in ("notifications", "inbox_events", "inbox_subjects")
+    ]
+    return sum(int(count) for count in counts)
+
+
+async def test_an_event_becomes_one_notification_for_the_owner(client: httpx2.AsyncClient) -> None:
+    before = datetime.now(UTC)
+    event = make_task_event(7, 2, TaskEventType.COMPLETED, actor_id="bob", changes={"completed": (False, True)})
+    assert await deliver(client, event) == ["SUCCESS"]
+    [notification] = await inbox_of(client)
+    assert isinstance(notification.pop("id"), int)
+    assert before <= datetime.fromisoformat(str(notification.pop("created_at"))) <= datetime.now(UTC)
+    assert notification == {
+        "event_id": event.id,
+        "task_id": 7,
+        "type": "task.completed",
+        "title": "Task completed: “Buy milk”",
+        "body": None,
+        "occurred_at": "2026-03-01T08:32:00.123456Z",
+        "read_at": None,
+    }
+    assert await inbox_of(client, "bob") == []
+
+
+async def test_what_changed_is_told_in_words(client: httpx2.AsyncClient) -> None:
+    await deliver(client, make_task_event(7, 2, changes={"priority": ("low", "high"), "due_at": (None, None)}))
+    assert (await inbox_of(client))[0]["body"] == "Priority: low → high\nDue: none → none"
+
+
+async def test_a_duplicate_delivery_leaves_one_notification(client: httpx2.AsyncClient) -> None:
+    event = make_task_event()
+    assert await deliver(client, event, event, event) == ["SUCCESS"] * 3
+    assert [notification["event_id"] for notification in await inbox_of(client)] == [event.id]
+
+
+async def test_one_event_delivered_many_times_at_once_leaves_one_notification(
+    client: httpx2.AsyncClient,
+) -> None:
+    event = make_task_event()
+    answers = await asyncio.gather(*(deliver(client, event) for _ in range(8)))
+    assert answers == [["SUCCESS"]] * 8
+    assert len(await inbox_of(client)) == 1
+
+
+async def test_concurrent_deliveries_lose_nothing(client: httpx2.AsyncClient) -> None:
+    events = [make_task_event(task) for task in range(1, 51)]
+    await asyncio.gather(*(deliver(client, event) for event in events))
+    assert {item["event_id"] for item in await inbox_of(client)} == {event.id for event in events}
+
+
+async def test_a_stale_event_tells_nobody(client: httpx2.AsyncClient, database: Database) -> None:
+    late, early = make_task_event(1, 1), make_task_event(1, 2)
+    assert await deliver(client, early, late) == ["SUCCESS"] * 2
+    assert [notification["event_id"] for notification in await inbox_of(client)] == [early.id]
+    verdict = await database.fetchval("SELECT verdict FROM inbox_events WHERE event_id = $1", late.id)
+    assert verdict == "stale"
+
+
+async def test_an_event_after_a_missing_version_is_told(client: httpx2.AsyncClient) -> None:
+    events = [make_task_event(1, 1), make_task_event(1, 4)]
+    await deliver(client, *events)
+    assert [item["event_id"] for item in await inbox_of(client)] == [events[1].id, events[0].id]
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", "wröng"])
+async def test_who_is_not_the_sidecar_is_refused_and_nothing_is_written(
+    client: httpx2.AsyncClient, database: Database, token: str | None
+) -> None:
+    response = await post_event(client, make_task_event(), token=token)
+    assert response.status_code == 403
+    assert response.json()["code"] == "forbidden"
+    assert await rows(database) == 0
+
+
+@pytest.mark.parametrize("kind", MALFORMED_DELIVERIES)
+async def test_what_is_no_event_of_ours_is_dropped_and_nothing_is_written(
+    client: httpx2.AsyncClient, database: Database, kind: str
+) -> None:
+    assert await deliver(client, MALFORMED_DELIVERIES[kind]) == ["DROP"]
+    assert await rows(database) == 0
+
+
+@pytest.mark.parametrize("kind", NEWER_DELIVERIES)
+async def test_what_a_newer_publisher_adds_is_accepted(client: httpx2.AsyncClient, kind: str) -> None:
+    assert await deliver(client, NEWER_DELIVERIES[kind]) == ["SUCCESS"]
+    assert [notification["event_id"] for notification in await inbox_of(client)] == [SAMPLE.id]
+
+
+async def test_an_event_waits_for_a_database_that_is_down() -> None:
+    async with serving(create_app(settings_for(NotifierSettings))) as client:
+        assert await deliver(client, make_task_event()) == ["RETRY"]
+        response = await client.get("/api/v1/notifications", headers=bearer("alice"))
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/dapr/subscribe")).json() == [
+        {
+            "pubsubname": "pubsub",
+            "topic": "tasks",
+            "route": "/events/tasks",
+            "metadata": {},
+            "deadLetterTopic": "notifier.dead-letters",
+        }
+    ]
