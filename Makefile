@@ -10,7 +10,10 @@ python := .venv/bin/python
 devstack := $(python) -m devstack
 typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py
 
-.PHONY: help run up status logs token demo down reset stop start test check format prepare
+# One by one: their conftest.py have the same name.
+tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
+
+.PHONY: help run up status logs token demo down reset stop start test bench check format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -54,10 +57,14 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
 	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
+bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
+	@$(python) tests/load/latency.py $(ARGS)
+
 check: prepare ## Style, types, import rules, lock file
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
 	@echo "mypy";                .venv/bin/mypy --no-error-summary $(typed)
+	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 

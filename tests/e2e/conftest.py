@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 import uuid_utils
-from devstack.polling import within
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from typing_extensions import override
+
+from devstack.polling import within
 
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
@@ -66,6 +68,7 @@ def collector() -> Iterator[Collector]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        @override
         def log_message(self, *_: object) -> None:
             """Stay quiet."""
 

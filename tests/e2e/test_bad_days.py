@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from devstack.polling import within
 
 if TYPE_CHECKING:
+    from tests.e2e.conftest import Person
+
     from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -26,7 +29,7 @@ async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("part", ["kafka", "daprd-task-api"])
 async def test_without_the_way_out_changes_succeed_and_their_events_flow_later(
-    alice: Any, stack: "StackUnderTest", part: str
+    alice: "Person", stack: "StackUnderTest", part: str
 ) -> None:
     task = await alice.create_task()
     await alice.sees_versions_audited(task, 1)
@@ -41,7 +44,7 @@ async def test_without_the_way_out_changes_succeed_and_their_events_flow_later(
 
 
 @pytest.mark.parametrize("part", ["audit-worker", "notifier", "daprd-audit-worker", "daprd-notifier"])
-async def test_a_consumer_that_was_down_catches_up(alice: Any, stack: "StackUnderTest", part: str) -> None:
+async def test_a_consumer_that_was_down_catches_up(alice: "Person", stack: "StackUnderTest", part: str) -> None:
     await stack.stop_part(part)
     task = await alice.create_task()
     for number in range(5):
@@ -52,7 +55,7 @@ async def test_a_consumer_that_was_down_catches_up(alice: Any, stack: "StackUnde
 
 
 async def test_without_postgresql_callers_are_told_to_come_back_and_it_heals_without_restart(
-    alice: Any, stack: "StackUnderTest"
+    alice: "Person", stack: "StackUnderTest"
 ) -> None:
     task = await alice.create_task()
     pids = {name: stack.pid(name) for name in alice.urls}
@@ -85,7 +88,7 @@ async def test_without_postgresql_callers_are_told_to_come_back_and_it_heals_wit
     "part", ["task-api", "daprd-task-api", "kafka", "daprd-audit-worker", "audit-worker", "notifier", "postgres"]
 )
 async def test_a_sigkill_amid_traffic_loses_doubles_and_reorders_nothing(
-    alice: Any, stack: "StackUnderTest", part: str
+    alice: "Person", stack: "StackUnderTest", part: str
 ) -> None:
     tasks = [await alice.create_task(f"task {number}") for number in range(4)]
     versions = dict.fromkeys((task["id"] for task in tasks), 1)

@@ -1,15 +1,18 @@
 """The main job: a change becomes an audit entry and a notification, by way of Kafka."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
 from devstack.polling import within
 from task_events import parse_task_event
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
+    from tests.e2e.conftest import Collector, Person
+
     from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +36,7 @@ async def records_of(kafka: str, task_id: int, count: int) -> list["ConsumerReco
         await consumer.stop()
 
 
-async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alice: Any) -> None:
+async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alice: "Person") -> None:
     task = await alice.create_task("Buy milk", priority="high")
     await alice.ask("POST", f"/tasks/{task['id']}/complete")
     created, completed = await alice.sees_versions_audited(task, 2)
@@ -46,7 +49,7 @@ async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alic
     assert "Buy milk" in newest["title"]
 
 
-async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(alice: Any, stack: "StackUnderTest") -> None:
+async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(alice: "Person", stack: "StackUnderTest") -> None:
     task = await alice.create_task("Buy milk")
     task = await alice.change(task, title="Buy bread")
     first, second = await records_of(stack.kafka, task["id"], 2)
@@ -70,7 +73,7 @@ async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(alice: Any, st
     assert entry["event_id"] == event.id
 
 
-async def test_many_changes_of_many_tasks_arrive_once_and_in_order(alice: Any) -> None:
+async def test_many_changes_of_many_tasks_arrive_once_and_in_order(alice: "Person") -> None:
     tasks = [await alice.create_task(f"task {number}") for number in range(5)]
     for round_number in range(10):
         for task in tasks:
@@ -80,7 +83,7 @@ async def test_many_changes_of_many_tasks_arrive_once_and_in_order(alice: Any) -
     await alice.is_notified(55)
 
 
-async def test_a_correlation_id_is_found_in_every_service(alice: Any, stack: "StackUnderTest") -> None:
+async def test_a_correlation_id_is_found_in_every_service(alice: "Person", stack: "StackUnderTest") -> None:
     alice.http.headers["X-Correlation-ID"] = f"story-{alice.name}"
     task = await alice.create_task()
     (entry,) = await alice.sees_versions_audited(task, 1)
@@ -91,7 +94,7 @@ async def test_a_correlation_id_is_found_in_every_service(alice: Any, stack: "St
         assert any(line.get("corr_id") == f"story-{alice.name}" for line in lines), f"not in the log of {service}"
 
 
-async def test_one_trace_leads_from_the_request_to_both_consumers(alice: Any, collector: Any) -> None:
+async def test_one_trace_leads_from_the_request_to_both_consumers(alice: "Person", collector: "Collector") -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     alice.http.headers["traceparent"] = f"00-{trace_id}-00f067aa0ba902b7-01"
     await alice.create_task()
@@ -114,7 +117,7 @@ async def test_one_trace_leads_from_the_request_to_both_consumers(alice: Any, co
     assert spans["notifier", "process tasks"].parent_id == publish.span_id
 
 
-async def test_a_read_notification_stays_read(alice: Any) -> None:
+async def test_a_read_notification_stays_read(alice: "Person") -> None:
     await alice.create_task()
     (item,) = await alice.is_notified(1)
     assert item["read_at"] is None
@@ -123,7 +126,7 @@ async def test_a_read_notification_stays_read(alice: Any) -> None:
     assert (await alice.notifications())[0]["read_at"] is not None
 
 
-async def test_metrics_tell_what_happened(alice: Any) -> None:
+async def test_metrics_tell_what_happened(alice: "Person") -> None:
     task = await alice.create_task()
     await alice.sees_versions_audited(task, 1)
     metrics = {name: (await alice.http.get(f"{url}/metrics")).text for name, url in alice.urls.items()}

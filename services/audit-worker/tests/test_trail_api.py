@@ -144,7 +144,7 @@ async def test_the_list_is_read_through_its_indexes(
         where: "\n".join(
             row[0]
             for row in await database.fetch(
-                f"EXPLAIN SELECT * FROM audit_entries WHERE {where} ORDER BY sequence LIMIT 51"  # noqa: S608
+                f"EXPLAIN SELECT * FROM audit_entries WHERE {where} ORDER BY sequence LIMIT 51"
             )
         )
         for where in ("owner_id = 'user-1' AND sequence > 0", "task_id = 1 AND sequence > 0")

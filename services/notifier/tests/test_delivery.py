@@ -26,7 +26,7 @@ async def inbox_of(client: httpx2.AsyncClient, user: str = "alice") -> list[dict
 
 async def rows(database: Database) -> int:
     counts = [
-        await database.fetchval(f"SELECT count(*) FROM {table}")  # noqa: S608
+        await database.fetchval(f"SELECT count(*) FROM {table}")
         for table in ("notifications", "inbox_events", "inbox_subjects")
     ]
     return sum(int(count) for count in counts)

@@ -133,8 +133,7 @@ async def test_the_lists_are_read_through_their_indexes(
     plans = []
     for condition in ("id < 100", "read_at IS NULL AND id < 100"):
         lines = await database.fetch(
-            f"EXPLAIN SELECT * FROM notifications WHERE owner_id = 'alice' AND {condition} "  # noqa: S608
-            "ORDER BY id DESC LIMIT 51"
+            f"EXPLAIN SELECT * FROM notifications WHERE owner_id = 'alice' AND {condition} ORDER BY id DESC LIMIT 51"
         )
         plans.append("\n".join(line[0] for line in lines))
     assert "notifications_owner_id_id_idx" in plans[0]

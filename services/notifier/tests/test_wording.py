@@ -29,6 +29,7 @@ def test_a_long_title_is_shortened_in_the_headline() -> None:
         ("a b\x00\x07\x1bc", "a b c"),
         ("one two three", "one two…"),
         ("one two, three", "one two…"),
+        ("several x more", "several x…"),
         ("one twothree", "one twoth…"),
         ("indivisible", "indivisib…"),
         ("a\u202eb\u2066c", "abc"),

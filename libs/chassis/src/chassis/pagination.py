@@ -7,6 +7,7 @@ come or go meanwhile neither repeat nor hide others.
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 from chassis.errors import FieldProblem, InvalidInputError
 
 Item = TypeVar("Item")
+Other = TypeVar("Other")
 MAX_CURSOR_CHARS = 200
 MAX_BIGINT = 2**63 - 1
 CursorParameter = Annotated[
@@ -29,12 +31,31 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: Annotated[str | None, Field(description="pass as `cursor` for the next page; null on the last")]
     total: Annotated[int | None, Field(description="all items that match; only when asked for")] = None
 
+    def map(self, show: Callable[[Item], Other]) -> "Page[Other]":
+        """Give the same page with each item shown in another way."""
+        return Page(items=[show(item) for item in self.items], next_cursor=self.next_cursor, total=self.total)
+
     @model_serializer(mode="wrap")
     def _without_unasked_total(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = serialize(self)
         if self.total is None:
             fields.pop("total", None)
         return fields
+
+
+def cut_page(
+    found: list[Item], *, limit: int, position: Callable[[Item], int | None], total: int | None = None
+) -> Page[Item]:
+    """Make a page of what a query found.
+
+    Args:
+        found: Asked for with a limit of `limit + 1`: the one more tells whether there is a next page.
+        limit: Items on the page.
+        position: Of an item in the order of the list; the cursor is made of the last one's.
+        total: When it was asked for.
+    """
+    items, more = found[:limit], len(found) > limit
+    return Page(items=items, next_cursor=encode_cursor(position(items[-1]) or 0) if more else None, total=total)
 
 
 def encode_cursor(position: int) -> str:

@@ -39,5 +39,4 @@ async def list_entries(
     Roles `auditor` and `admin` see the entries of everybody, which is what verifying the chain needs.
     """
     page = await service.list_entries(user, session, wanted)
-    items = [AuditEntryOut.model_validate(entry) for entry in page.items]
-    return Page(items=items, next_cursor=page.next_cursor, total=page.total)
+    return page.map(AuditEntryOut.model_validate)

@@ -12,7 +12,7 @@ from audit_worker.trail.repository import TrailRepository
 from chassis.identity import Principal
 from chassis.inbox import Receipt, Verdict
 from chassis.logging import get_logger
-from chassis.pagination import Page, decode_cursor, encode_cursor
+from chassis.pagination import Page, cut_page, decode_cursor
 from task_events import TaskEvent
 
 _conflicts = Counter(
@@ -81,8 +81,7 @@ async def list_entries(user: Principal, session: AsyncSession, wanted: EntryFilt
         owner_id=owner_id,
         task_id=wanted.task_id,
         after=decode_cursor(wanted.cursor),
-        limit=wanted.limit + 1,  # one more tells whether there is a next page
+        limit=wanted.limit + 1,
     )
-    items, more = found[: wanted.limit], len(found) > wanted.limit
     total = await trail.count(owner_id=owner_id, task_id=wanted.task_id) if wanted.total else None
-    return Page(items=items, next_cursor=encode_cursor(items[-1].sequence) if more else None, total=total)
+    return cut_page(found, limit=wanted.limit, position=lambda entry: entry.sequence, total=total)

@@ -1,22 +1,18 @@
 """`/api/v1/notifications`: parse, guard, one call, one answer."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
 from chassis.database import DbSession
-from chassis.errors import Problem
+from chassis.errors import documented
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
 from notifier.inbox import service
 from notifier.inbox.auth import NotificationRead, NotificationWrite
 from notifier.inbox.schemas import NotificationOut
-from notifier.inbox.service import NotificationFilter
+from notifier.inbox.service import NotificationFilter, NotificationForbiddenError, NotificationNotFoundError
 
-_PROBLEM: Final = {"model": Problem}
-_ONE: Final[dict[int | str, dict[str, Any]]] = {
-    403: _PROBLEM | {"description": "Someone else's notification"},
-    404: _PROBLEM | {"description": "No such notification"},
-}
+_ONE = documented(NotificationForbiddenError, NotificationNotFoundError)
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -44,8 +40,7 @@ async def list_notifications(
 ) -> Page[NotificationOut]:
     """List what happened to the caller's tasks, newest first."""
     page = await service.list_notifications(user, session, wanted)
-    items = [NotificationOut.model_validate(notification) for notification in page.items]
-    return Page(items=items, next_cursor=page.next_cursor, total=page.total)
+    return page.map(NotificationOut.model_validate)
 
 
 @router.post(

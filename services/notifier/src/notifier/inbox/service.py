@@ -7,7 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.inbox import Receipt, Verdict
-from chassis.pagination import Page, decode_cursor, encode_cursor
+from chassis.pagination import Page, cut_page, decode_cursor
 from notifier.inbox.models import Notification
 from notifier.inbox.repository import NotificationRepository
 from notifier.inbox.wording import details, headline
@@ -67,11 +67,10 @@ async def list_notifications(user: Principal, session: AsyncSession, wanted: Not
         owner_id=user.id,
         unread=wanted.unread,
         after_id=decode_cursor(wanted.cursor),
-        limit=wanted.limit + 1,  # one more tells whether there is a next page
+        limit=wanted.limit + 1,
     )
-    items, more = found[: wanted.limit], len(found) > wanted.limit
     total = await notifications.count(owner_id=user.id, unread=wanted.unread) if wanted.total else None
-    return Page(items=items, next_cursor=encode_cursor(items[-1].id or 0) if more else None, total=total)
+    return cut_page(found, limit=wanted.limit, position=lambda notification: notification.id, total=total)
 
 
 async def mark_read(user: Principal, session: AsyncSession, notification_id: int) -> Notification:

@@ -8,7 +8,6 @@ from chassis.database import DbSession
 from chassis.errors import documented
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
 from task_api.tasks.auth import TaskRead, TaskWrite
-from task_api.tasks.models import Task
 from task_api.tasks.schemas import TaskCreate, TaskOut, TaskPatch, TaskReplace
 from task_api.tasks.service import TaskFilter, TaskForbiddenError, TaskNotFoundError, TaskService
 
@@ -53,7 +52,7 @@ async def list_tasks(
     user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskFilter, Depends(get_filter)]
 ) -> Page[TaskOut]:
     """List the caller's tasks, newest first."""
-    return _read_page(await tasks.list_tasks(user, session, wanted))
+    return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 
 @router.get("/{task_id}", summary="Get a task", responses=_ONE)
@@ -98,8 +97,3 @@ async def complete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_
 async def reopen_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Reopen a task; doing it again changes nothing."""
     return TaskOut.model_validate(await tasks.set_completed(user, session, task_id, completed=False))
-
-
-def _read_page(page: Page[Task]) -> Page[TaskOut]:
-    items = [TaskOut.model_validate(task) for task in page.items]
-    return Page(items=items, next_cursor=page.next_cursor, total=page.total)

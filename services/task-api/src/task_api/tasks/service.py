@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from chassis.correlation import current_corr_id
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
-from chassis.pagination import Page, decode_cursor, encode_cursor
+from chassis.pagination import Page, cut_page, decode_cursor
 from task_api.outbox.service import Outbox
 from task_api.tasks.models import Task
 from task_api.tasks.repository import TaskRepository
@@ -61,11 +61,10 @@ class TaskService:
             completed=wanted.completed,
             after_id=decode_cursor(wanted.cursor),
             offset=wanted.offset,
-            limit=wanted.limit + 1,  # one more tells whether there is a next page
+            limit=wanted.limit + 1,
         )
-        items, more = found[: wanted.limit], len(found) > wanted.limit
         total = await tasks.count(owner_id=user.id, completed=wanted.completed) if wanted.total else None
-        return Page(items=items, next_cursor=encode_cursor(items[-1].id or 0) if more else None, total=total)
+        return cut_page(found, limit=wanted.limit, position=lambda task: task.id, total=total)
 
     async def create_task(self, user: Principal, session: AsyncSession, draft: TaskCreate) -> Task:
         """Create a task that belongs to the user."""
