@@ -75,7 +75,7 @@ def synchronise() -> None:
         if is_synchronised(wanted):
             return
         uv = ensure_uv()
-        arguments = [str(uv), "sync", "--frozen", "--quiet"]
+        arguments = [str(uv), "sync", "--frozen", "--compile-bytecode", "--quiet"]
         if not (VENV / "bin" / "python").exists():
             arguments += ["--python", sys.executable]
         with tempfile.TemporaryFile("w+") as output:
