@@ -50,13 +50,11 @@ class _Comparison:
 
     def __init__(self, released: Schema, current: Schema) -> None:
         self._released, self._current = released, current
-        self._met: set[tuple[str, str]] = set()
+        self._open: set[tuple[str, str]] = set()
         self.found: list[Violation] = []
 
     def compare(self, path: str, old: JsonValue, new: JsonValue) -> None:
         """Compare what may be at a path."""
-        if self._is_met(old, new):
-            return
         try:
             before, after = alternatives(self._released, old), alternatives(self._current, new)
         except UnreadableSchemaError as error:
@@ -72,15 +70,6 @@ class _Comparison:
                     self._compare_constraints(path, one, other)
                 case several, others if _canonical(several) != _canonical(others):
                     self._report(path, Rule.TYPE_CHANGED, f"the alternatives of type {name} changed", BOTH)
-
-    def _is_met(self, old: JsonValue, new: JsonValue) -> bool:
-        """Whether this pair of references was compared before: once is enough, and recursive schemas end."""
-        if not (isinstance(old, dict) and isinstance(new, dict) and "$ref" in old and "$ref" in new):
-            return False
-        pair = _canonical(old), _canonical(new)
-        known = pair in self._met
-        self._met.add(pair)
-        return known
 
     def _compare_types(self, path: str, before: Alternatives, after: Alternatives) -> None:
         added, removed = after.atoms - before.atoms, before.atoms - after.atoms
@@ -101,7 +90,7 @@ class _Comparison:
         for keyword in sorted((set(old) | set(new)) - known):
             self._compare_opaque(path, keyword, old, new)
         if "properties" in old or "properties" in new:
-            self._compare_fields(path, old, new)
+            self._compare_objects(path, old, new)
         self._compare_other_members(path, old, new)
         if "items" in old or "items" in new:
             self.compare(f"{path}[]", old.get("items", True), new.get("items", True))
@@ -134,6 +123,15 @@ class _Comparison:
         hurts = BACKWARD if keyword not in old else FORWARD if keyword not in new else BOTH
         rule = _OWN_RULE.get(keyword, Rule.KEYWORD_CHANGED)
         self._report(path, rule, f"{keyword} was {_or_none(before)}, is {_or_none(after)}", hurts)
+
+    def _compare_objects(self, path: str, old: Schema, new: Schema) -> None:
+        """Compare fields, but not those of an object inside itself again: recursive schemas end."""
+        pair = _canonical(old), _canonical(new)
+        if pair in self._open:
+            return
+        self._open.add(pair)
+        self._compare_fields(path, old, new)
+        self._open.remove(pair)
 
     def _compare_fields(self, path: str, old: Schema, new: Schema) -> None:
         before, after = _members(old), _members(new)
