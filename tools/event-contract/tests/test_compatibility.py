@@ -201,6 +201,12 @@ BREAKING: Final[dict[str, tuple[Mutation, str, Rule, frozenset[Direction]]]] = {
         Rule.TYPE_CHANGED,
         BOTH,
     ),
+    "a constraint beside a reference": (
+        lambda schema: holder(holder(schema, "properties"), "type").update(pattern="^task"),
+        "type",
+        Rule.PATTERN_CHANGED,
+        BACKWARD,
+    ),
     "a reference into nowhere": (
         put("title", {"$ref": "#/$defs/Nowhere"}),
         "data.task.title",
