@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devstack.polling import within
@@ -36,7 +36,8 @@ class Consumer:
 
     def __init__(self, directory: Path, arguments: Sequence[str]) -> None:
         self._out, self._err = directory / "out", directory / "err"
-        self._arguments = [*arguments, "--group", f"test-{uuid4()}", "--inbox", str(directory / "inbox.db")]
+        self.group = f"test-{uuid4()}"
+        self._arguments = [*arguments, "--group", self.group, "--inbox", str(directory / "inbox.db")]
         self._process: Process | None = None
 
     @property
@@ -183,7 +184,7 @@ POISON: Final[dict[str, bytes | None]] = {
     "no type": altered(type=...),
     "no data": altered(data=...),
     "data that is text": altered(data="text"),
-    "another contract": altered(data={"contract_version": "2.0"}),
+    "another contract": altered(data=json.loads(envelope(1))["data"] | {"contract_version": "2.0"}),
     "no actor": altered(
         data={name: value for name, value in json.loads(envelope(1))["data"].items() if name != "actor"}
     ),
@@ -230,6 +231,22 @@ async def test_duplicates_latecomers_gaps_and_poison_disturb_nothing(
     skipped = [int(line.partition("@")[2].partition(":")[0]) for line in complaints.splitlines() if "skipped: " in line]
     assert skipped == [3 + number for number in range(len(POISON))]
     assert "Traceback" not in complaints
+    assert await committed(stack.kafka, consumer.group, topic) == len(sent)
+
+
+async def committed(kafka: str, group: str, topic: str) -> int | None:
+    """Where a group would go on in the one partition of a topic."""
+    reader: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
+        bootstrap_servers=kafka, group_id=group, enable_auto_commit=False
+    )
+    await reader.start()
+    try:
+        partition = TopicPartition(topic, 0)
+        reader.assign([partition])
+        offset: int | None = await reader.committed(partition)
+        return offset
+    finally:
+        await reader.stop()
 
 
 async def test_it_knows_its_offsets_and_its_events_after_a_crash(
