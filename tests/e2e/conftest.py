@@ -1,14 +1,16 @@
 """A person in front of the whole real stack."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 import uuid_utils
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from devstack.polling import within
+from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
@@ -17,6 +19,7 @@ PATIENCE = 90.0
 """Seconds after which something that must happen has not; far more than it takes, for slow machines."""
 
 Json = dict[str, Any]
+Records = list["ConsumerRecord[bytes, bytes]"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,26 @@ async def alice(stack: "StackUnderTest") -> AsyncIterator[Person]:
     headers = {"Authorization": f"Bearer {stack.token(name)}"}
     async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
         yield Person(name, http, dict(stack.urls))
+
+
+@pytest.fixture
+def records_of(stack: "StackUnderTest") -> Callable[[int, int], Awaitable[Records]]:
+    """Reads the topic from its beginning until it has given so many records of a task."""
+
+    async def read(task_id: int, count: int) -> Records:
+        consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
+            bootstrap_servers=stack.kafka, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)])
+            found: Records = []
+            while len(found) < count:
+                batches = await consumer.getmany(timeout_ms=60_000)
+                assert batches, f"only {len(found)} of {count} records in the topic"
+                found += [record for batch in batches.values() for record in batch if record.key == b"%d" % task_id]
+            return found
+        finally:
+            await consumer.stop()
+
+    return read

@@ -21,26 +21,30 @@ class InvalidEventError(ValueError):
 
 
 class TaskEvent(BaseModel):
-    """One task event with its CloudEvents context attributes.
-
-    Attributes:
-        id: UUIDv7 in text form, made once in the transaction of the change. Every redelivery carries it.
-        subject: The task id in decimal digits; equal to the Kafka key.
-        time: When the change was made (not when it was published).
-        traceparent: W3C trace context of the request that made the change.
-    """
+    """One task event with its CloudEvents context attributes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     specversion: Literal["1.0"] = "1.0"
-    id: Annotated[str, Field(min_length=1, max_length=100)]
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="UUIDv7, made once in the transaction of the change; every redelivery carries it",
+        ),
+    ]
     source: Annotated[str, Field(min_length=1, max_length=200)] = SOURCE
     type: TaskEventType
-    subject: Annotated[str, Field(pattern=r"^[1-9]\d{0,18}$")]
-    time: AwareDatetime
+    subject: Annotated[
+        str, Field(pattern=r"^[1-9]\d{0,18}$", description="The task id in decimal digits; equal to the Kafka key")
+    ]
+    time: Annotated[AwareDatetime, Field(description="When the change was made, not when it was published")]
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str = DATA_SCHEMA
-    traceparent: str | None = None
+    traceparent: Annotated[str | None, Field(description="W3C trace context of the request that made the change")] = (
+        None
+    )
     data: TaskEventData
 
     def to_envelope(self) -> dict[str, JsonValue]:
