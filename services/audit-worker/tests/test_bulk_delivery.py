@@ -107,10 +107,15 @@ async def test_alone_and_in_bulk_the_same_event_leaves_the_same(client: httpx2.A
     assert one["changes"] == other["changes"]
 
 
-async def test_an_event_that_is_twice_in_a_batch_leaves_one_entry(client: httpx2.AsyncClient) -> None:
+async def test_an_event_that_is_twice_in_a_batch_leaves_one_entry_and_costs_nothing(
+    client: httpx2.AsyncClient, app: FastAPI
+) -> None:
+    await deliver_bulk(client, make_task_event(9))
     event, other = make_task_event(1), make_task_event(2)
-    assert await deliver_bulk(client, event, other, event, event) == ["SUCCESS"] * 4
-    assert [entry.event_id for entry in await entries_of(client)] == [event.id, other.id]
+    async with statements_of(app) as statements:
+        assert await deliver_bulk(client, event, other, event, event) == ["SUCCESS"] * 4
+    assert len(statements) <= 5
+    assert [entry.event_id for entry in await entries_of(client)][1:] == [event.id, other.id]
 
 
 async def test_a_batch_that_is_delivered_again_in_part_changes_nothing(client: httpx2.AsyncClient) -> None:

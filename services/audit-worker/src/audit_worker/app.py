@@ -8,7 +8,7 @@ from audit_worker.trail.routes import router as trail_router
 from audit_worker.trail.service import record_events
 from chassis.gaps import observing_gaps
 from chassis.service import create_service
-from chassis.subscriptions import subscribe_to_tasks
+from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
 
 
@@ -28,5 +28,6 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
         app_api_token=settings.app_api_token.get_secret_value(),
         effect=record_events,
+        bulk=BulkSubscribe(settings.delivery_batch_size) if settings.delivery_batch_size > 1 else None,
     )
     return app

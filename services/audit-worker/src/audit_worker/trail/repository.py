@@ -10,7 +10,8 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.chain import Head
-from audit_worker.trail.models import AuditEntry
+from audit_worker.trail.models import AuditEntry, NewEntry
+from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
 _LOCK_HEAD: Final = text("SELECT sequence, hash, clock_timestamp() FROM chain_head WHERE id = 1 FOR UPDATE")
@@ -55,9 +56,9 @@ class TrailRepository:
         sequence, digest, now = (await connection.execute(_LOCK_HEAD)).one()
         return Head(sequence, digest), now
 
-    async def append(self, entries: Sequence[AuditEntry], head: Head) -> None:
+    async def append(self, entries: Sequence[NewEntry], head: Head) -> None:
         """Add entries in one statement and move the head, which the transaction must hold, to the last of them."""
-        rows = json.dumps([entry.model_dump(mode="json") for entry in entries], ensure_ascii=False)
+        rows = json.dumps([vars(entry) for entry in entries], ensure_ascii=False, default=utc_text)
         connection = await self._session.connection()
         await connection.execute(_APPEND, {"rows": rows, "sequence": head.sequence, "hash": head.hash})
 

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.auth import visible_owner
 from audit_worker.trail.chain import Head, entry_hash, exact_object
-from audit_worker.trail.models import AuditEntry
+from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent, Verdict
@@ -67,9 +67,9 @@ def _version_of(event: TaskEvent) -> tuple[int, int]:
     return event.data.task.id, event.data.task.version
 
 
-def _entry_of(event: TaskEvent, head: Head, now: datetime) -> AuditEntry:
+def _entry_of(event: TaskEvent, head: Head, now: datetime) -> NewEntry:
     data = event.data
-    entry = AuditEntry(
+    entry = NewEntry(
         sequence=head.sequence + 1,
         event_id=event.id,
         type=event.type.value,
