@@ -11,7 +11,8 @@ from task_events import parse_task_event
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Collector, Person
+    from conftest import Collector
+    from tests.e2e.conftest import Person
 
     from devstack.stack_under_test import StackUnderTest
 

@@ -16,6 +16,10 @@ CONTRACT_VERSION = "1.0"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
 
+MAX_BIGINT = 2**63 - 1
+"""The largest id or version: both are 64-bit in every store."""
+
+
 class TaskEventType(StrEnum):
     """CloudEvents `type` of everything that happens to a task."""
 
@@ -37,7 +41,7 @@ class _Contract(BaseModel):
 class TaskSnapshot(_Contract):
     """A task as it is after the change. Times are RFC 3339 in UTC."""
 
-    id: int
+    id: Annotated[int, Field(ge=1, le=MAX_BIGINT)]
     owner_id: str
     title: str
     description: str | None
@@ -45,7 +49,7 @@ class TaskSnapshot(_Contract):
     due_at: AwareDatetime | None
     completed: bool
     completed_at: AwareDatetime | None
-    version: Annotated[int, Field(ge=1, description="1 at creation, +1 with every change, no holes")]
+    version: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="1 at creation, +1 with every change, no holes")]
     created_at: AwareDatetime
     updated_at: AwareDatetime
     deleted_at: AwareDatetime | None
