@@ -172,8 +172,16 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
         {
             "pubsubname": "pubsub",
             "topic": "tasks",
-            "route": "/events/tasks",
-            "metadata": {},
+            "route": "/events/tasks/bulk",
+            "metadata": {"rawPayload": "true"},
             "deadLetterTopic": "audit-worker.dead-letters",
+            "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
         }
     ]
+
+
+async def test_a_batch_size_of_one_has_events_delivered_alone() -> None:
+    async with serving(create_app(settings_for(AuditWorkerSettings, delivery_batch_size=1))) as client:
+        [subscription] = (await client.get("/dapr/subscribe")).json()
+    assert subscription["route"] == "/events/tasks"
+    assert "bulkSubscribe" not in subscription

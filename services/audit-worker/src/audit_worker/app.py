@@ -2,11 +2,13 @@
 
 from fastapi import FastAPI
 
+from audit_worker.gaps.routes import router as gaps_router
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.routes import router as trail_router
-from audit_worker.trail.service import record_event
+from audit_worker.trail.service import record_events
+from chassis.gaps import observing_gaps
 from chassis.service import create_service
-from chassis.subscriptions import subscribe_to_tasks
+from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
 
 
@@ -17,13 +19,15 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         package="audit_worker",
         title="Taskwire audit-worker",
         description="The tamper-evident audit trail: one entry for every committed change of every task.",
-        routers=[trail_router],
+        routers=[trail_router, gaps_router],
+        background=lambda app: observing_gaps(app.state.database),
     )
     subscribe_to_tasks(
         app,
         database=app.state.database,
         dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
         app_api_token=settings.app_api_token.get_secret_value(),
-        effect=record_event,
+        effect=record_events,
+        bulk=BulkSubscribe(settings.delivery_batch_size) if settings.delivery_batch_size > 1 else None,
     )
     return app
