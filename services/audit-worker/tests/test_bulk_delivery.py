@@ -219,6 +219,26 @@ async def test_what_follows_a_failed_event_in_its_task_waits_a_few_turns_for_it(
     assert await recorded(database) == [(1, 1), (2, 1), (1, 3), (1, 4)]
 
 
+@pytest.mark.usefixtures("picky")
+async def test_after_eight_failures_of_its_own_an_event_is_dropped_and_counted_no_more(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    unstorable = make_task_event(1, title=UNSTORABLE)
+    assert await deliver(client, *[unstorable] * 8) == ["RETRY"] * 7 + ["DROP"]
+    assert await deliver(client, make_task_event(1, 2)) == ["SUCCESS"]
+    assert await recorded(database) == [(1, 2)]
+
+
+async def test_no_outage_however_long_drops_an_event(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    async def frozen(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+        raise TimeoutError
+
+    event = make_task_event(1).to_json()
+    unreachable = create_app(settings_for(AuditWorkerSettings)).state.database
+    for consumer in (EventConsumer(app.state.database, frozen), EventConsumer(unreachable, record_events)):
+        assert [await consumer.consume([event]) for _ in range(20)] == [["RETRY"]] * 20
+
+
 async def test_a_delivery_whose_envelope_cannot_be_read_is_answered_so_that_it_comes_again(
     client: httpx2.AsyncClient,
 ) -> None:

@@ -167,8 +167,22 @@ async def test_an_event_waits_for_a_database_that_is_down() -> None:
     assert int(response.headers["Retry-After"]) >= 1
 
 
-async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -> None:
+async def test_daprd_is_told_to_deliver_each_event_alone(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/dapr/subscribe")).json() == [
+        {
+            "pubsubname": "pubsub",
+            "topic": "tasks",
+            "route": "/events/tasks",
+            "metadata": {},
+            "deadLetterTopic": "audit-worker.dead-letters",
+        }
+    ]
+
+
+async def test_a_larger_batch_size_has_events_delivered_together() -> None:
+    async with serving(create_app(settings_for(AuditWorkerSettings, delivery_batch_size=100))) as client:
+        subscriptions = (await client.get("/dapr/subscribe")).json()
+    assert subscriptions == [
         {
             "pubsubname": "pubsub",
             "topic": "tasks",
@@ -178,10 +192,3 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
         }
     ]
-
-
-async def test_a_batch_size_of_one_has_events_delivered_alone() -> None:
-    async with serving(create_app(settings_for(AuditWorkerSettings, delivery_batch_size=1))) as client:
-        [subscription] = (await client.get("/dapr/subscribe")).json()
-    assert subscription["route"] == "/events/tasks"
-    assert "bulkSubscribe" not in subscription

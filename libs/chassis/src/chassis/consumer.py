@@ -32,6 +32,9 @@ _WHOLE_BATCH_TIMEOUT: Final = 1.2
 _PART_TIMEOUT: Final = 0.25
 _LEAST_TIMEOUT: Final = 0.02
 _HOLD_BACK_FAILURES: Final = 3
+_GIVE_UP_AFTER: Final = 8
+"""Failed attempts, 3 s apart, after which an event is dropped to the dead-letter topic."""
+
 _REMEMBERED_FAILURES: Final = 1_000
 
 _logger = get_logger(__name__)
@@ -150,6 +153,10 @@ class EventConsumer:
             else:
                 self._succeed(batch, received, turn)
                 return
+        if len(batch) == 1 and isinstance(failure, TimeoutError):
+            # A database that is frozen looks like this: no fault of the event, however often it happens.
+            _logger.warning("event will be delivered again", event_id=batch[0].event.id, reason="no answer in time")
+            return
         if len(batch) == 1:
             self._fail(batch[0], failure, turn)
             return
@@ -184,7 +191,10 @@ class EventConsumer:
                 )
 
     def _fail(self, one: _Delivered, error: Exception, turn: _Round) -> None:
-        """Leave an event to the bounded retries, and after them to the dead-letter topic, which keeps it.
+        """Have an event delivered again, and after enough attempts keep it in the dead-letter topic.
+
+        The attempts are counted here and not by the sidecar, which cannot tell the fault of an event from an
+        outage. A restart of this process begins to count anew: an event is rather tried too often.
 
         What follows it in its task waits too, so that the order holds should a retry help; but not for ever, or
         healthy events would reach the dead-letter topic in its company.
@@ -193,6 +203,8 @@ class EventConsumer:
         self._failed_before[one.event.id] = failed
         while len(self._failed_before) > _REMEMBERED_FAILURES:
             self._failed_before.popitem(last=False)
+        if failed >= _GIVE_UP_AFTER:
+            turn.answers[one.place] = Status.DROP
         if failed < _HOLD_BACK_FAILURES:
             turn.held_back.add(one.event.subject)
         turn.failures.append((one.event.id, one.body, repr(error)))

@@ -15,4 +15,4 @@ class AuditWorkerSettings(ServiceSettings):
         delivery_batch_size: Events delivered together, at most; 1 has each delivered alone.
     """
 
-    delivery_batch_size: Annotated[int, Field(ge=1, le=MAX_EVENTS_PER_DELIVERY)] = MAX_EVENTS_PER_DELIVERY
+    delivery_batch_size: Annotated[int, Field(ge=1, le=MAX_EVENTS_PER_DELIVERY)] = 1

@@ -14,14 +14,6 @@ HEALTH_PATH: Final = "/v1.0/healthz"
 APP_HEALTH_PATH: Final = "/health/ready"
 DRAIN_SECONDS: Final = 10
 
-# An app in trouble stops getting events after about 5 s, well before deliveries run out of retries.
-_APP_HEALTH: Final = {
-    "app-health-check-path": APP_HEALTH_PATH,
-    "app-health-probe-interval": "2",
-    "app-health-probe-timeout": "1500",
-    "app-health-threshold": "2",
-}
-
 
 def sidecar_command(
     service: Service, daprd: Path, ports: Ports, inherited: Mapping[str, str], tokens: Tokens
@@ -42,7 +34,6 @@ def sidecar_command(
         "resources-path": str(RESOURCES),
         "config": str(CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
-        **_APP_HEALTH,
     }
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {
@@ -53,4 +44,5 @@ def sidecar_command(
         "DAPR_HOST_IP": HOST,
         "OTEL_SERVICE_NAME": service.app_id,
     }
-    return Command([*argv, "--enable-app-health-check", "--log-as-json"], environment, REPOSITORY)
+    # No --enable-app-health-check: docs/decisions/0004-the-consumer-gives-up-not-the-sidecar.md.
+    return Command([*argv, "--log-as-json"], environment, REPOSITORY)
