@@ -175,5 +175,11 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "route": "/events/tasks",
             "metadata": {},
             "deadLetterTopic": "audit-worker.dead-letters",
-        }
+        },
+        {
+            "pubsubname": "pubsub",
+            "topic": "audit-worker.dead-letters",
+            "route": "/events/dead-letters",
+            "metadata": {"rawPayload": "true"},
+        },
     ]

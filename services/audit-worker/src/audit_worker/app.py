@@ -5,6 +5,8 @@ from fastapi import FastAPI
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.routes import router as trail_router
 from audit_worker.trail.service import record_event
+from chassis.dead_letters.delivery import counted_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.service import create_service
 from chassis.subscriptions import subscribe_to_tasks
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
@@ -17,13 +19,19 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         package="audit_worker",
         title="Taskwire audit-worker",
         description="The tamper-evident audit trail: one entry for every committed change of every task.",
-        routers=[trail_router],
+        routers=[trail_router, dead_letters_router],
+        background=counted_open_letters,
     )
-    subscribe_to_tasks(
+    database, token = app.state.database, settings.app_api_token.get_secret_value()
+    dapr_app = subscribe_to_tasks(
         app,
-        database=app.state.database,
+        database=database,
         dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
-        app_api_token=settings.app_api_token.get_secret_value(),
+        app_api_token=token,
         effect=record_event,
+        on_failure=failure_notes(database),
+    )
+    subscribe_to_dead_letters(
+        app, dapr_app, database=database, topic=AUDIT_DEAD_LETTER_TOPIC, app_api_token=token, effect=record_event
     )
     return app

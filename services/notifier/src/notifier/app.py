@@ -2,6 +2,8 @@
 
 from fastapi import FastAPI
 
+from chassis.dead_letters.delivery import counted_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.service import create_service
 from chassis.subscriptions import subscribe_to_tasks
 from notifier.inbox.routes import router as inbox_router
@@ -17,13 +19,19 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         package="notifier",
         title="Taskwire notifier",
         description="Tells people what happened to their tasks.",
-        routers=[inbox_router],
+        routers=[inbox_router, dead_letters_router],
+        background=counted_open_letters,
     )
-    subscribe_to_tasks(
+    database, token = app.state.database, settings.app_api_token.get_secret_value()
+    dapr_app = subscribe_to_tasks(
         app,
-        database=app.state.database,
+        database=database,
         dead_letter_topic=NOTIFIER_DEAD_LETTER_TOPIC,
-        app_api_token=settings.app_api_token.get_secret_value(),
+        app_api_token=token,
         effect=notify_owner,
+        on_failure=failure_notes(database),
+    )
+    subscribe_to_dead_letters(
+        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owner
     )
     return app
