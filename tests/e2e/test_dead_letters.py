@@ -30,7 +30,7 @@ PATIENCE = 90.0
 CONSUMERS = ("audit-worker", "notifier")
 _ENVELOPE = {"specversion": "1.0", "id": "@", "source": "/somebody/else", "type": "task.created", "subject": "1"}
 _LARGEST = 1_048_588  # bytes of a batch that a topic takes by Kafka's default
-_BATCH_OVERHEAD = 73  # of one record with a short key
+_BATCH_OVERHEAD = 80  # of one record with the key `poison`
 
 Json = dict[str, Any]
 Headers = Sequence[tuple[str, bytes]]
