@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings
+from chassis import subscriptions
 from chassis.dead_letters import delivery
 from chassis.event_samples import MALFORMED_DELIVERIES, SAMPLE, with_member
 from chassis.testing import bearer, deliver, make_task_event, post_dead_letter, serving, settings_for
@@ -171,13 +172,24 @@ async def test_a_failure_nobody_came_back_for_is_forgotten_after_a_week(
 
 
 async def test_an_outage_leaves_no_note(client: httpx2.AsyncClient, database: Database) -> None:
-    blocker = database.transaction()
-    await blocker.start()
-    await database.execute("LOCK inbox_events IN ACCESS EXCLUSIVE MODE")
+    await database.execute(
+        "CREATE FUNCTION go_down() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'shutting down' USING ERRCODE = 'admin_shutdown'; END $$"
+    )
+    await database.execute("CREATE TRIGGER down BEFORE INSERT ON audit_entries EXECUTE FUNCTION go_down()")
     assert await deliver(client, make_task_event()) == ["RETRY"]
-    await blocker.rollback()
-    assert await database.fetchval("SELECT count(*) FROM event_failures WHERE reason NOT LIKE 'TimeoutError%'") == 0
-    assert await letters(client) == []
+    assert await database.fetchval("SELECT count(*) FROM event_failures") == 0
+
+
+async def test_a_handler_that_takes_too_long_leaves_a_note(
+    client: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "_DELIVERY_TIMEOUT", 0.1)
+    async with database.transaction():
+        await database.execute("LOCK chain_head IN ACCESS EXCLUSIVE MODE")
+        assert await deliver(client, make_task_event()) == ["RETRY"]
+    reason = await database.fetchval("SELECT reason FROM event_failures")
+    assert reason == "TimeoutError: the handler did not finish in time"
 
 
 async def test_a_note_that_cannot_be_written_does_not_change_the_answer(
