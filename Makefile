@@ -8,12 +8,12 @@ bootstrap := $(PYTHON) -I tools/bootstrap/prepare.py
 python := .venv/bin/python
 # Settings such as USER=alice on make's command line reach devstack through the environment.
 devstack := $(python) -m devstack
-typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py
+typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer
 
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench check format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench check contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -63,13 +63,17 @@ test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (
 bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
 	@$(python) tests/load/latency.py $(ARGS)
 
-check: prepare ## Style, types, import rules, lock file
+check: prepare ## Style, types, import rules, event contract, lock file
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
 	@echo "mypy";                .venv/bin/mypy --no-error-summary $(typed)
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
+	@echo "event contract";      $(python) -m event_contract check
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
+
+contract: prepare ## Write specs/events from the code (RELEASE=1: and set this version in stone)
+	@$(python) -m event_contract $(if $(RELEASE),release,write)
 
 format: prepare ## Put the code into shape
 	@.venv/bin/ruff check --quiet --fix .

@@ -1,18 +1,16 @@
-"""The whole real stack, a person who uses it, and a collector that receives its traces."""
+"""A person in front of the whole real stack."""
 
-import threading
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 import uuid_utils
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from typing_extensions import override
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from devstack.polling import within
+from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
@@ -21,73 +19,7 @@ PATIENCE = 90.0
 """Seconds after which something that must happen has not; far more than it takes, for slow machines."""
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ExportedSpan:
-    """What the tests look at in a span."""
-
-    service: str
-    name: str
-    trace_id: str
-    span_id: str
-    parent_id: str
-
-
-@dataclass
-class Collector:
-    """An OpenTelemetry collector: takes OTLP over HTTP and keeps the spans."""
-
-    url: str = ""
-    spans: list[ExportedSpan] = field(default_factory=list)
-
-    def receive(self, body: bytes) -> None:
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-            attributes = {item.key: item.value.string_value for item in resource.resource.attributes}
-            for scope in resource.scope_spans:
-                self.spans.extend(
-                    ExportedSpan(
-                        service=attributes.get("service.name", ""),
-                        name=span.name,
-                        trace_id=span.trace_id.hex(),
-                        span_id=span.span_id.hex(),
-                        parent_id=span.parent_span_id.hex(),
-                    )
-                    for span in scope.spans
-                )
-
-
-@pytest.fixture(scope="session")
-def collector() -> Iterator[Collector]:
-    collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            collector.receive(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        @override
-        def log_message(self, *_: object) -> None:
-            """Stay quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    collector.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield collector
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def traced_environment(collector: Collector) -> Iterator[None]:
-    """Have every process of the stack export its traces; must come before the stack starts."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-        yield
+Records = list["ConsumerRecord[bytes, bytes]"]
 
 
 @dataclass(frozen=True)
@@ -157,3 +89,26 @@ async def alice(stack: "StackUnderTest") -> AsyncIterator[Person]:
     headers = {"Authorization": f"Bearer {stack.token(name)}"}
     async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
         yield Person(name, http, dict(stack.urls))
+
+
+@pytest.fixture
+def records_of(stack: "StackUnderTest") -> Callable[[int, int], Awaitable[Records]]:
+    """Reads the topic from its beginning until it has given so many records of a task."""
+
+    async def read(task_id: int, count: int) -> Records:
+        consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
+            bootstrap_servers=stack.kafka, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)])
+            found: Records = []
+            while len(found) < count:
+                batches = await consumer.getmany(timeout_ms=60_000)
+                assert batches, f"only {len(found)} of {count} records in the topic"
+                found += [record for batch in batches.values() for record in batch if record.key == b"%d" % task_id]
+            return found
+        finally:
+            await consumer.stop()
+
+    return read

@@ -1,39 +1,21 @@
 """The main job: a change becomes an audit entry and a notification, by way of Kafka."""
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from devstack.polling import within
 from task_events import parse_task_event
-from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Collector, Person
+    from conftest import Collector
+    from tests.e2e.conftest import Person, Records
 
     from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
-
-
-async def records_of(kafka: str, task_id: int, count: int) -> list["ConsumerRecord[bytes, bytes]"]:
-    """Read the topic from its beginning until it has given so many records of a task."""
-    consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
-        bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    await consumer.start()
-    try:
-        consumer.assign([TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)])
-        found: list[ConsumerRecord[bytes, bytes]] = []
-        while len(found) < count:
-            batches = await consumer.getmany(timeout_ms=60_000)
-            assert batches, f"only {len(found)} of {count} records in the topic"
-            found += [record for batch in batches.values() for record in batch if record.key == str(task_id).encode()]
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alice: "Person") -> None:
@@ -49,10 +31,12 @@ async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alic
     assert "Buy milk" in newest["title"]
 
 
-async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(alice: "Person", stack: "StackUnderTest") -> None:
+async def test_what_lies_in_kafka_is_a_cloudevent_anyone_can_read(
+    alice: "Person", records_of: "Callable[[int, int], Awaitable[Records]]"
+) -> None:
     task = await alice.create_task("Buy milk")
     task = await alice.change(task, title="Buy bread")
-    first, second = await records_of(stack.kafka, task["id"], 2)
+    first, second = await records_of(task["id"], 2)
     assert first.partition == second.partition
     envelope = json.loads(second.value or b"")
     assert {

@@ -75,7 +75,7 @@ def synchronise() -> None:
         if is_synchronised(wanted):
             return
         uv = ensure_uv()
-        arguments = [str(uv), "sync", "--frozen", "--quiet"]
+        arguments = [str(uv), "sync", "--frozen", "--compile-bytecode", "--quiet"]
         if not (VENV / "bin" / "python").exists():
             arguments += ["--python", sys.executable]
         with tempfile.TemporaryFile("w+") as output:
@@ -199,10 +199,14 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def reason(output: str) -> str:
-    """The line of a program's output that says why it failed."""
+    """Why a program failed, from what it said: its first error, with the innermost cause it gives."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"(error|ERROR|\u00d7|Caused by)", line)]
-    return (telling or lines or ["no reason was given"])[-1].lstrip("\u00d7 ").rstrip(".")
+    errors = [line for line in lines if re.match("error", line, re.IGNORECASE)]
+    causes = [line for line in lines if re.match("(cause|caused by):", line, re.IGNORECASE)]
+    if not errors:
+        return (lines or ["no reason was given"])[-1].rstrip(".")
+    told = [_without_label(errors[0]), *(_without_label(cause) for cause in causes[-1:])]
+    return ": ".join(told)
 
 
 def _watched(title: str, command: Sequence[str], environment: dict[str, str], output: IO[str]) -> int:
@@ -240,6 +244,10 @@ def _succeeds(command: Sequence[str]) -> bool:
 def _text(output: IO[str]) -> str:
     output.seek(0)
     return output.read()
+
+
+def _without_label(line: str) -> str:
+    return line.partition(":")[2].strip().rstrip(".") or line
 
 
 def _numbers(text: str) -> tuple[int, ...]:

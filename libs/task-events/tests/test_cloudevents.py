@@ -49,6 +49,16 @@ def envelope(**changed: object) -> dict[str, Any]:
     return whole | changed
 
 
+def with_task(**changed: object) -> dict[str, Any]:
+    data: dict[str, Any] = envelope()["data"]
+    return data | {"task": data["task"] | changed}
+
+
+def test_text_that_only_looks_like_an_escaped_nul_is_accepted() -> None:
+    title = "a\\u0000b"
+    assert parse_task_event(json.dumps(envelope(data=with_task(title=title)))).data.task.title == title
+
+
 def test_an_event_survives_the_way_out_and_back() -> None:
     event = parse_task_event(json.dumps(envelope(traceparent=TRACEPARENT)))
     assert parse_task_event(event.to_json()) == event
@@ -89,6 +99,10 @@ def test_unknown_fields_and_newer_minor_versions_are_accepted(extra: dict[str, o
         ({"time": "2026-03-01T08:30:00"}, "time"),
         ({"id": ""}, "id"),
         ({"data": None}, "data"),
+        ({"data": with_task(version=2**63)}, "version"),
+        ({"data": with_task(version=0)}, "version"),
+        ({"data": with_task(title="a\x00b")}, "NUL"),
+        ({"data": envelope()["data"] | {"changes": {"a\x00": {"old": None, "new": [{"b": 1}]}}}}, "NUL"),
     ],
 )
 def test_what_is_wrong_is_named(changed: dict[str, object], named: str) -> None:

@@ -172,9 +172,10 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
         {
             "pubsubname": "pubsub",
             "topic": "tasks",
-            "route": "/events/tasks",
-            "metadata": {},
+            "route": "/events/tasks/bulk",
+            "metadata": {"rawPayload": "true"},
             "deadLetterTopic": "audit-worker.dead-letters",
+            "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
         },
         {
             "pubsubname": "pubsub",
@@ -183,3 +184,10 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "metadata": {"rawPayload": "true"},
         },
     ]
+
+
+async def test_a_batch_size_of_one_has_events_delivered_alone() -> None:
+    async with serving(create_app(settings_for(AuditWorkerSettings, delivery_batch_size=1))) as client:
+        subscription, _ = (await client.get("/dapr/subscribe")).json()
+    assert subscription["route"] == "/events/tasks"
+    assert "bulkSubscribe" not in subscription

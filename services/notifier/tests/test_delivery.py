@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES, SAMPLE
-from chassis.testing import bearer, deliver, make_task_event, post_event, serving, settings_for
+from chassis.testing import bearer, deliver, deliver_bulk, make_task_event, post_event, serving, settings_for
 from notifier.app import create_app
 from notifier.settings import NotifierSettings
 from task_events import TaskEventType
@@ -89,6 +89,20 @@ async def test_an_event_after_a_missing_version_is_told(client: httpx2.AsyncClie
     events = [make_task_event(1, 1), make_task_event(1, 4)]
     await deliver(client, *events)
     assert [item["event_id"] for item in await inbox_of(client)] == [events[1].id, events[0].id]
+
+
+async def test_missing_versions_are_noted_until_they_arrive(client: httpx2.AsyncClient, database: Database) -> None:
+    still_missing = "SELECT from_version, to_version FROM inbox_gaps WHERE closed_at IS NULL"
+    await deliver(client, make_task_event(1, 3))
+    assert [tuple(row) for row in await database.fetch(still_missing)] == [(1, 2)]
+    await deliver(client, make_task_event(1, 2), make_task_event(1, 1))
+    assert await database.fetch(still_missing) == []
+
+
+async def test_a_batch_becomes_a_notification_for_each(client: httpx2.AsyncClient) -> None:
+    events = [make_task_event(task) for task in range(1, 6)]
+    assert await deliver_bulk(client, *events, b"{") == ["SUCCESS"] * 5 + ["DROP"]
+    assert [item["event_id"] for item in await inbox_of(client)] == [event.id for event in reversed(events)]
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "wröng"])

@@ -42,7 +42,7 @@ async def test_dead_letters_go_and_come_back_beside_data_that_stay(databases: Da
         async with serving(create_app(settings_for(NotifierSettings, url))) as client:
             assert await notified(client) == [2, 1]
             assert (await post_dead_letter(client, b"poison")).json() == {"status": "SUCCESS"}
-            await asyncio.to_thread(downgrade, "notifier", url, "0001")
+            await asyncio.to_thread(downgrade, "notifier", url, "0002")
             assert (await post_dead_letter(client, b"poison")).json() == {"status": "RETRY"}
             await asyncio.to_thread(upgrade, "notifier", url)
             assert (await post_dead_letter(client, b"poison")).json() == {"status": "SUCCESS"}
@@ -50,6 +50,31 @@ async def test_dead_letters_go_and_come_back_beside_data_that_stay(databases: Da
             assert [letter["size_bytes"] for letter in letters] == [6]
             kept = (await client.get("/api/v1/notifications", headers=bearer("alice"))).json()["items"]
             assert [item["task_id"] for item in kept] == [2, 1]
+
+
+async def test_gaps_that_were_there_before_their_table_are_found_when_it_comes(databases: DatabaseFactory) -> None:
+    async with databases.empty("notifier") as url:
+        await asyncio.to_thread(upgrade, "notifier", url)
+        async with serving(create_app(settings_for(NotifierSettings, url))) as client:
+            # Task 1 lacks 2 and 3, and 5; 8 came twice; task 2 lacks nothing, though it came in another order.
+            for task, version in ((1, 1), (1, 4), (1, 6), (1, 7), (1, 8), (1, 8), (2, 2), (2, 1), (3, 3)):
+                await deliver(client, make_task_event(task, version))
+        wanted = await open_gaps(url)
+        assert wanted == [("1", 2, 3), ("1", 5, 5), ("3", 1, 2)]
+        await asyncio.to_thread(downgrade, "notifier", url, "0001")
+        await asyncio.to_thread(upgrade, "notifier", url)
+        assert await open_gaps(url) == wanted
+
+
+async def open_gaps(url: str) -> list[tuple[str, int, int]]:
+    connection = await asyncpg.connect(url, ssl=False)
+    try:
+        rows = await connection.fetch(
+            "SELECT subject, from_version, to_version FROM inbox_gaps WHERE closed_at IS NULL ORDER BY 1, 2"
+        )
+    finally:
+        await connection.close()
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def leftovers(url: str) -> list[str]:

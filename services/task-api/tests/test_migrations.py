@@ -6,12 +6,9 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
-from chassis.database import open_database
 from chassis.migrations import downgrade, upgrade
+from chassis.schema_comparison import schema_differences
 from chassis.testing import serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
@@ -25,16 +22,8 @@ async def empty_url(databases: DatabaseFactory) -> AsyncIterator[str]:
         yield url
 
 
-def differences(connection: Connection) -> list[object]:
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, Model.metadata))
-
-
 async def test_the_migrated_schema_is_what_the_models_say(database_url: str) -> None:
-    database = open_database(settings_for(TaskApiSettings, database_url), application_name="test")
-    async with database.engine.connect() as connection:
-        assert await connection.run_sync(differences) == []
-    await database.close()
+    assert await schema_differences(database_url, Model.metadata) == []
 
 
 async def test_up_down_and_up_again_leaves_a_working_service(empty_url: str) -> None:

@@ -4,7 +4,6 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,7 @@ SCRIPT = REPOSITORY / "tools" / "bootstrap" / "prepare.py"
 
 
 @pytest.fixture
-def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -24,7 +23,7 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     spec.loader.exec_module(module)
     monkeypatch.setenv("TASKWIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("UV", raising=False)
-    yield module
+    return module
 
 
 def program(path: Path, says: str, code: int = 0) -> Path:
@@ -80,9 +79,7 @@ def test_a_failed_download_says_why_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(prepare, "pip_python", lambda _: str(program(tmp_path / "pip", "ERROR: no route to host", 1)))
 
-    with pytest.raises(
-        prepare.SetupError, match="uv could not be installed: ERROR: no route to host. Check the network"
-    ):
+    with pytest.raises(prepare.SetupError, match="uv could not be installed: no route to host. Check the network"):
         prepare.install_uv(prepare.cache() / "uv")
 
     assert [path.name for path in (tmp_path / "cache").iterdir()] == []
@@ -95,10 +92,12 @@ def test_no_file_of_the_bootstrap_names_a_registry() -> None:
     assert not re.search(r"https?://", (SCRIPT.parent / "requirements.txt").read_text())
 
 
-def test_the_reason_given_is_the_line_that_tells(prepare: ModuleType) -> None:
-    output = "Collecting uv\nERROR: Could not find a version\n  more detail\n"
+def test_the_reason_given_is_the_error_with_its_innermost_cause(prepare: ModuleType) -> None:
+    pip = "Collecting uv\nERROR: Could not find a version.\nERROR: No matching distribution\n  more detail\n"
+    uv = "error: Failed to download `x`\n  cause: tunnel error\n  cause: Connection refused\n\nhint: something\n"
 
-    assert prepare.reason(output) == "ERROR: Could not find a version"
+    assert prepare.reason(pip) == "Could not find a version"
+    assert prepare.reason(uv) == "Failed to download `x`: Connection refused"
     assert prepare.reason("only this.\n") == "only this"
     assert prepare.reason("") == "no reason was given"
 

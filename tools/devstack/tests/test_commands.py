@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from jose import jwt
 
@@ -109,8 +111,8 @@ def test_a_followed_log_shows_what_comes(home: Path) -> None:
     with follower.stdout:
         assert follower.stdout.readline() == "before\n"
         # Only once it has read to the end of the file is a new line one that came while it followed.
-        while os.readlink(f"/proc/{follower.pid}/exe") and not _has_open(follower.pid, log):
-            pass
+        while not _has_open(follower.pid, log):
+            time.sleep(0.01)
         with log.open("a") as file:
             file.write("after\n")
         assert follower.stdout.readline() == "after\n"
@@ -119,7 +121,7 @@ def test_a_followed_log_shows_what_comes(home: Path) -> None:
 
 
 def _has_open(pid: int, path: Path) -> bool:
-    return any(os.path.realpath(f"/proc/{pid}/fd/{fd}") == str(path) for fd in os.listdir(f"/proc/{pid}/fd"))
+    return any(file.path == str(path) for file in psutil.Process(pid).open_files())
 
 
 def test_reset_deletes_the_data_and_says_what(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

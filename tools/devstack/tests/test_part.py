@@ -53,14 +53,15 @@ class Theatre:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def in_time(work: Awaitable[None]) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await work
+    async with asyncio.timeout(15):
+        await work
     return loop.time() - began
 
 
@@ -76,10 +77,10 @@ async def test_a_part_is_ready_when_it_says_so(theatre: Theatre) -> None:
     part = theatre.cast(FOREVER)
 
     part.start()
-    assert part.state is PartState.STARTING
+    states = [part.state]
     await part.wait_ready()
 
-    assert part.state is PartState.READY
+    assert [*states, part.state] == [PartState.STARTING, PartState.READY]
     assert part.pid is not None
     assert psutil.pid_exists(part.pid)
 
@@ -173,20 +174,19 @@ async def test_a_part_that_ignores_the_request_to_end_is_killed_when_its_time_is
     part.start()
     await part.wait_ready()
 
-    took = await in_time(part.stop())
+    assert await in_time(part.stop()) >= 0.3
 
-    assert 0.3 <= took < 5
     assert part.pid is None
 
 
 async def test_a_paused_part_hears_the_request_to_end(theatre: Theatre) -> None:
-    part = theatre.cast(FOREVER)
+    part = theatre.cast(FOREVER, grace=600)
     part.start()
     await part.wait_ready()
     assert part.pid is not None
     os.kill(part.pid, signal.SIGSTOP)
 
-    assert await in_time(part.stop()) < 4
+    await in_time(part.stop())
 
 
 async def test_a_paused_part_is_left_alone(theatre: Theatre) -> None:
@@ -204,12 +204,16 @@ async def test_a_paused_part_is_left_alone(theatre: Theatre) -> None:
     os.kill(first, signal.SIGCONT)
 
 
-async def test_a_part_can_be_stopped_while_it_waits_for_its_next_start(theatre: Theatre) -> None:
-    part = theatre.cast("raise SystemExit(1)")
+async def test_a_part_can_be_stopped_while_it_waits_for_its_next_start(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "BACKOFF", (600.0,))
+    part = theatre.cast("raise SystemExit(1)", grace=600)
     part.start()
-    await eventually(lambda: part.restarts == 2)
+    await eventually(lambda: part.state is PartState.WAITING)
 
-    assert await in_time(part.stop()) < 0.9
+    await in_time(part.stop())
+
     assert part.state is PartState.STOPPED
 
 

@@ -1,6 +1,11 @@
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from devstack.databases import accepts_connections, ensure_databases
@@ -66,3 +71,47 @@ def test_a_failing_initdb_leaves_no_half_a_database(tmp_path: Path) -> None:
 
 def test_a_real_stack_keeps_postgresqls_promise_to_have_written_what_it_committed() -> None:
     assert not {"fsync", "synchronous_commit", "full_page_writes"} & set(SETTINGS)
+
+
+def zombie() -> subprocess.Popen[bytes]:
+    """A process that has ended and that nobody has collected."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    return process
+
+
+def test_a_lock_left_by_a_killed_server_does_not_keep_the_next_one_from_starting(tmp_path: Path) -> None:
+    ended = zombie()
+    (tmp_path / "postmaster.pid").write_text(f"{ended.pid}\n{tmp_path}\n")
+
+    PostgresServer(tmp_path, 5432, "any", {}).command()
+
+    assert not (tmp_path / "postmaster.pid").exists()
+    ended.wait()
+
+
+def test_a_lock_whose_process_id_belongs_to_a_stranger_by_now_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "postmaster.pid").write_text(f"{os.getppid()}\n{tmp_path}\n")
+
+    PostgresServer(tmp_path, 5432, "any", {}).command()
+
+    assert not (tmp_path / "postmaster.pid").exists()
+
+
+def test_the_lock_of_a_running_server_is_respected(postgres_server: PostgresServer) -> None:
+    postgres_server.command()
+
+    assert (postgres_server.directory / "postmaster.pid").exists()
+
+
+def test_what_a_killed_server_had_started_is_ended_before_the_next_one_starts(tmp_path: Path) -> None:
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd=tmp_path)
+    ended = zombie()
+    (tmp_path / "postmaster.pid").write_text(f"{ended.pid}\n")
+
+    PostgresServer(tmp_path, 5432, "any", {}).command()
+
+    assert not psutil.pid_exists(orphan.pid)
+    orphan.wait()
+    ended.wait()

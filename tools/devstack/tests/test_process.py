@@ -53,17 +53,12 @@ async def test_a_process_leads_a_session_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
-    parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, time; from pathlib import Path; from devstack.process import Command, popen\n"
-            f"child = popen(Command({FOREVER!r}, {{}}, Path('/')), Path({str(tmp_path / 'child.log')!r}))\n"
-            "print(child.pid, flush=True); time.sleep(600)",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
+    program = (
+        "import time; from pathlib import Path; from devstack.process import Command, popen\n"
+        f"child = popen(Command({FOREVER!r}, {{}}, Path('/')), Path({str(tmp_path / 'child.log')!r}))\n"
+        "print(child.pid, flush=True); time.sleep(600)"
     )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     with parent.stdout:
         child = int(parent.stdout.readline())

@@ -67,10 +67,11 @@ def test_no_secret_shows_up_among_the_processes(stack: StackUnderTest) -> None:
 
 def test_nothing_listens_beyond_this_machine(stack: StackUnderTest) -> None:
     pids = {stack.pid(name) for name in PARTS}
-    listening = [c.laddr for c in psutil.net_connections("inet") if c.pid in pids and c.status == "LISTEN"]
+    connections = [c for c in psutil.net_connections("inet") if c.pid in pids and c.status == "LISTEN"]
+    listening = [c.laddr.ip for c in connections if c.laddr]
 
     assert len(listening) >= len(PARTS)
-    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -100,7 +101,7 @@ async def test_a_part_nobody_knows_is_refused_by_name(stack: StackUnderTest) -> 
         await stack.stop_part("redis")
 
 
-async def test_a_paused_part_is_not_well_until_it_goes_on(stack: StackUnderTest) -> None:
+def test_a_paused_part_is_left_alone_until_it_goes_on(stack: StackUnderTest) -> None:
     restarts = stack.part("task-api")["restarts"]
     stack.pause("task-api")
     try:
@@ -109,7 +110,7 @@ async def test_a_paused_part_is_not_well_until_it_goes_on(stack: StackUnderTest)
     finally:
         stack.resume("task-api")
 
-    await stack.wait_ready("task-api")
+    assert status_of(f"{stack.urls['task-api']}/health/live") == 200
     assert stack.part("task-api")["restarts"] == restarts
 
 
@@ -185,11 +186,12 @@ def operator(home: Path) -> Iterator[Operator]:
         someone.types("down")
 
 
-def eventually_none(someone: Operator) -> bool:
+def eventually_nothing_left(someone: Operator) -> bool:
+    """Neither process nor lock: a process that ends lets go of its memory a moment before its locks."""
     deadline = time.monotonic() + 15
-    while someone.processes() and time.monotonic() < deadline:
+    while (someone.processes() or held(someone.layout.lock_file)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return someone.processes() == []
+    return someone.processes() == [] and not held(someone.layout.lock_file)
 
 
 def test_a_second_stack_lives_beside_the_first_survives_a_crash_and_leaves_nothing(
@@ -207,8 +209,7 @@ def test_a_second_stack_lives_beside_the_first_survives_a_crash_and_leaves_nothi
 
         os.kill(first["supervisor_pid"], signal.SIGKILL)
 
-        assert eventually_none(someone)
-        assert not held(someone.layout.lock_file)
+        assert eventually_nothing_left(someone)
         up = someone.types("up")
         assert up.returncode == 0, up.stderr
         again = someone.report()

@@ -4,20 +4,24 @@
 duplicate a no-op; the version of the subject tells a stale event and a missing one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 import sqlalchemy as sa
 from prometheus_client import Counter
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from chassis.gaps import add_gap_table, load_ledger, store_ledger
 from chassis.logging import get_logger
 from task_events import TaskEvent
 
 _received = Counter("taskwire_inbox_events_total", "Events received, by what became of them", ["verdict"])
 _missing = Counter("taskwire_inbox_missing_versions_total", "Versions of a task that were skipped over")
+_recovered = Counter("taskwire_inbox_recovered_versions_total", "Missing versions that arrived after all")
 _logger = get_logger(__name__)
 
 
@@ -31,67 +35,141 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What `receive` found out.
+    """What `receive` found out about one event.
 
     Attributes:
-        verdict: Whether the event is new, known, or older than what was already received.
+        verdict: FRESH: apply it. DUPLICATE: it was received before, do nothing. STALE: a newer version of the
+            task was received before; record it if every event counts, but do not let it overwrite anything.
         missing: How many versions lie between the last one received and this one.
+        recovered: Whether it is a version that was missing.
     """
 
     verdict: Verdict
     missing: int = 0
+    recovered: bool = False
 
 
-# A subject's row is locked from here to the commit, so two deliveries for one task take turns.
-_LOCK_SUBJECT: Final = text(
+@dataclass(frozen=True)
+class ReceivedEvent:
+    """An event and what it is to this consumer."""
+
+    event: TaskEvent
+    receipt: Receipt
+
+
+# A subject's row is locked from here to the commit, so two deliveries for one task take turns. The rows are locked
+# in the order given: sorted, so two batches that share tasks never wait for each other in a circle.
+_LOCK_SUBJECTS: Final = text(
     """
-    INSERT INTO inbox_subjects AS known (subject, version) VALUES (:subject, 0)
+    INSERT INTO inbox_subjects AS known (subject, version)
+    SELECT given.subject, 0 FROM unnest(CAST(:subjects AS text[])) WITH ORDINALITY AS given (subject, place)
+    ORDER BY given.place
     ON CONFLICT (subject) DO UPDATE SET version = known.version
-    RETURNING version
+    RETURNING subject, version
     """
 )
-_ADD_EVENT: Final = text(
+# A statement of its own, after the locks: it must see what the transactions they waited for have committed.
+_KNOWN_EVENTS: Final = text("SELECT event_id FROM inbox_events WHERE event_id = ANY(CAST(:event_ids AS text[]))")
+_NOTE: Final = text(
     """
+    WITH raised AS (
+        UPDATE inbox_subjects AS known SET version = now_at.version
+        FROM unnest(CAST(:raised AS text[]), CAST(:raised_to AS bigint[])) AS now_at (subject, version)
+        WHERE known.subject = now_at.subject
+    )
     INSERT INTO inbox_events (event_id, subject, version, verdict)
-    VALUES (:event_id, :subject, :version, :verdict)
-    ON CONFLICT (event_id) DO NOTHING
-    RETURNING event_id
+    SELECT * FROM unnest(CAST(:event_ids AS text[]), CAST(:subjects AS text[]),
+        CAST(:versions AS bigint[]), CAST(:verdicts AS text[]))
     """
 )
-_RAISE_VERSION: Final = text("UPDATE inbox_subjects SET version = :version WHERE subject = :subject")
 
 
-async def receive(session: AsyncSession, event: TaskEvent) -> Receipt:
-    """Note an event in the inbox, in the transaction of its effect.
+async def receive(session: AsyncSession, events: Sequence[TaskEvent]) -> list[ReceivedEvent]:
+    """Note events in the inbox, in the transaction of their effect: a few statements, however many they are.
 
     Args:
         session: The effect's session; the caller commits.
-        event: What was delivered.
+        events: What was delivered, in this order.
 
     Returns:
-        FRESH: apply it. DUPLICATE: it was received before, do nothing. STALE: a newer version of the task was
-        received before; record it if every event counts, but do not let it overwrite anything.
+        The events in the same order, each with its receipt.
     """
     connection = await session.connection()
+    subjects = sorted({event.subject for event in events})
+    rows = await connection.execute(_LOCK_SUBJECTS, {"subjects": subjects})
+    last = {subject: int(version) for subject, version in rows}
+    known = set(await connection.scalars(_KNOWN_EVENTS, {"event_ids": [event.id for event in events]}))
+    received = [ReceivedEvent(event, _judge(event, last, known)) for event in events]
+    await _note(connection, received)
+    return await _track_gaps(connection, received)
+
+
+def _judge(event: TaskEvent, last: dict[str, int], known: set[str]) -> Receipt:
+    """Tell what an event is, and remember it for those behind it in the batch."""
     subject, version = event.subject, event.data.task.version
-    last = int((await connection.execute(_LOCK_SUBJECT, {"subject": subject})).scalar_one())
-    verdict = Verdict.FRESH if version > last else Verdict.STALE
-    row = {"event_id": event.id, "subject": subject, "version": version, "verdict": verdict.value}
-    if (await connection.execute(_ADD_EVENT, row)).first() is None:
-        _received.labels(Verdict.DUPLICATE.value).inc()
+    if event.id in known:
         return Receipt(Verdict.DUPLICATE)
-    missing = max(0, version - last - 1)
-    if verdict is Verdict.FRESH:
-        await connection.execute(_RAISE_VERSION, {"subject": subject, "version": version})
-    if missing:
-        _missing.inc(missing)
-        _logger.warning("versions are missing", subject=subject, last=last, received=version, missing=missing)
-    _received.labels(verdict.value).inc()
-    return Receipt(verdict, missing)
+    known.add(event.id)
+    if version <= last[subject]:
+        return Receipt(Verdict.STALE)
+    missing = version - last[subject] - 1
+    last[subject] = version
+    return Receipt(Verdict.FRESH, missing)
+
+
+async def _note(connection: AsyncConnection, received: Sequence[ReceivedEvent]) -> None:
+    new = [item for item in received if item.receipt.verdict is not Verdict.DUPLICATE]
+    if not new:
+        return
+    # The last of a subject's fresh events is its newest.
+    raised = {i.event.subject: i.event.data.task.version for i in new if i.receipt.verdict is Verdict.FRESH}
+    columns = {
+        "raised": list(raised),
+        "raised_to": list(raised.values()),
+        "event_ids": [item.event.id for item in new],
+        "subjects": [item.event.subject for item in new],
+        "versions": [item.event.data.task.version for item in new],
+        "verdicts": [item.receipt.verdict.value for item in new],
+    }
+    await connection.execute(_NOTE, columns)
+
+
+async def _track_gaps(connection: AsyncConnection, received: list[ReceivedEvent]) -> list[ReceivedEvent]:
+    late = {item.event.subject for item in received if item.receipt.verdict is Verdict.STALE}
+    if not late and not any(item.receipt.missing for item in received):
+        return received
+    ledger = await load_ledger(connection, sorted(late))
+    tracked = []
+    for item in received:
+        event, receipt = item.event, item.receipt
+        version = event.data.task.version
+        if receipt.missing:
+            ledger.open(event.subject, version - receipt.missing, version - 1)
+        elif receipt.verdict is Verdict.STALE and ledger.fill(event.subject, version):
+            receipt = replace(receipt, recovered=True)
+        tracked.append(ReceivedEvent(event, receipt))
+    await store_ledger(connection, ledger)
+    return tracked
+
+
+def report_received(item: ReceivedEvent) -> None:
+    """Count an event and say what it revealed; call after the commit, for what is rolled back never was."""
+    event, receipt = item.event, item.receipt
+    _received.labels(receipt.verdict.value).inc()
+    version = event.data.task.version
+    if receipt.missing:
+        _missing.inc(receipt.missing)
+        first = version - receipt.missing
+        _logger.warning(
+            "versions are missing", subject=event.subject, from_version=first, to_version=version - 1, received=version
+        )
+    if receipt.recovered:
+        _recovered.inc()
+        _logger.info("a missing version arrived", subject=event.subject, version=version)
 
 
 def add_inbox_tables(metadata: sa.MetaData) -> None:
-    """Declare the inbox in a consumer's metadata; its first migration creates the same tables."""
+    """Declare the inbox in a consumer's metadata; its migrations create the same tables."""
     sa.Table(
         "inbox_events",
         metadata,
@@ -109,3 +187,4 @@ def add_inbox_tables(metadata: sa.MetaData) -> None:
         # Every event updates its subject's row: room on the page keeps those updates off the index.
         postgresql_with={"fillfactor": "70"},
     )
+    add_gap_table(metadata)

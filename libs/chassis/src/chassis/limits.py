@@ -11,8 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.errors import problem_response
 
-EVENT_BODY_BYTES: Final = 4 * 1024 * 1024
-"""What the sidecar may deliver in one call; Kafka's own limit for a record is 1 MiB."""
+MAX_EVENTS_PER_DELIVERY: Final = 100
+"""Events that the sidecar may deliver in one call."""
+
+EVENT_BODY_BYTES: Final = MAX_EVENTS_PER_DELIVERY * 1536 * 1024
+"""What the sidecar may deliver in one call: Kafka's own limit for a record is 1 MiB, base64 adds a third, headers
+come on top. Nothing is read before the sidecar has shown its token. A smaller limit would refuse a whole batch again
+and again for its size, and at the end put healthy events into the dead-letter topic."""
 
 
 class BodyLimitMiddleware:

@@ -64,6 +64,7 @@ def create_service(
         version=version(package),
         lifespan=_lifespan(settings, background),
         telemetry=request_telemetry(),
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
     )
     app.state.settings = settings
     app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))

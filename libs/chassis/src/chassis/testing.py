@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypedDict, TypeVar, Unpack
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from chassis.correlation import new_id
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.settings import ServiceSettings
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.subscriptions import APP_TOKEN_HEADER, BULK_TASKS_ROUTE, TASKS_ROUTE
 from task_events import (
     CONTENT_TYPE,
     Actor,
@@ -169,13 +169,20 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def post_event(
-    client: httpx2.AsyncClient, body: TaskEvent | bytes, *, token: str | None = APP_TOKEN
+    client: httpx2.AsyncClient,
+    body: TaskEvent | bytes,
+    *,
+    token: str | None = APP_TOKEN,
+    route: str = TASKS_ROUTE,
 ) -> httpx2.Response:
     """Deliver an event as the sidecar does, with its token or with another or none."""
     headers = {"Content-Type": CONTENT_TYPE} | ({APP_TOKEN_HEADER: token} if token is not None else {})
     raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    content = body.to_json() if isinstance(body, TaskEvent) else body
-    return await client.post(TASKS_ROUTE, content=content, headers=raw_headers)
+    return await client.post(route, content=_record(body), headers=raw_headers)
+
+
+def _record(body: TaskEvent | bytes) -> bytes:
+    return body.to_json() if isinstance(body, TaskEvent) else body
 
 
 async def deliver(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> list[str]:
@@ -206,6 +213,41 @@ async def post_dead_letter(
         content=json.dumps(wrapper).encode(),
         headers={"Content-Type": CONTENT_TYPE, APP_TOKEN_HEADER: token} | origin,
     )
+
+
+def bulk_envelope(bodies: Sequence[TaskEvent | bytes], entry_ids: Sequence[str] | None = None) -> dict[str, JsonValue]:
+    """Make the envelope in which daprd delivers records in bulk; by default entry ids count from 0, as Kafka's do."""
+    ids = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
+    entries: list[JsonValue] = [
+        {
+            "entryId": entry_id,
+            "event": base64.b64encode(_record(body)).decode(),
+            "metadata": {"partitionKey": "1", "__offset": entry_id},
+            "contentType": "application/octet-stream",
+        }
+        for entry_id, body in zip(ids, bodies, strict=True)
+    ]
+    return {
+        "id": new_id(),
+        "type": "com.dapr.event.sent.bulk",
+        "topic": "tasks",
+        "pubsubname": "pubsub",
+        "metadata": {},
+        "entries": entries,
+    }
+
+
+async def deliver_bulk(
+    client: httpx2.AsyncClient, *bodies: TaskEvent | bytes, entry_ids: Sequence[str] | None = None
+) -> list[str]:
+    """Deliver events together as the sidecar does and give what the consumer answered to each."""
+    content = json.dumps(bulk_envelope(bodies, entry_ids)).encode()
+    response = await post_event(client, content, route=BULK_TASKS_ROUTE)
+    assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
+    statuses = response.json()["statuses"]
+    wanted = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
+    assert [status["entryId"] for status in statuses] == list(wanted)  # noqa: S101  (test code)
+    return [status["status"] for status in statuses]
 
 
 @asynccontextmanager

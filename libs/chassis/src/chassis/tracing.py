@@ -66,22 +66,17 @@ def traceparent_of(span: Span) -> str | None:
 
 
 @contextmanager
-def continued_span(
-    name: str, *, traceparent: str | None, kind: SpanKind, attributes: Mapping[str, AttributeValue]
-) -> Iterator[Span]:
-    """Open a span, as the current one, that continues a trace from another process or from the past."""
-    with (
-        detached_span(name, traceparent=traceparent, kind=kind, attributes=attributes) as span,
-        trace.use_span(span, record_exception=False, set_status_on_exception=False),
-    ):
-        yield span
+def within_span(span: Span) -> Iterator[None]:
+    """Make an open span the current one for a block of work; what happens in it is not the span's end."""
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+        yield
 
 
 @contextmanager
 def detached_span(
     name: str, *, traceparent: str | None, kind: SpanKind, attributes: Mapping[str, AttributeValue]
 ) -> Iterator[Span]:
-    """Open a span like `continued_span` does, without making it the current one."""
+    """Open a span that continues a trace from another process or from the past, without making it current."""
     parent = propagate.extract({"traceparent": traceparent} if traceparent else {})
     span = _tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
     try:

@@ -21,26 +21,30 @@ class InvalidEventError(ValueError):
 
 
 class TaskEvent(BaseModel):
-    """One task event with its CloudEvents context attributes.
-
-    Attributes:
-        id: UUIDv7 in text form, made once in the transaction of the change. Every redelivery carries it.
-        subject: The task id in decimal digits; equal to the Kafka key.
-        time: When the change was made (not when it was published).
-        traceparent: W3C trace context of the request that made the change.
-    """
+    """One task event with its CloudEvents context attributes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     specversion: Literal["1.0"] = "1.0"
-    id: Annotated[str, Field(min_length=1, max_length=100)]
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="UUIDv7, made once in the transaction of the change; every redelivery carries it",
+        ),
+    ]
     source: Annotated[str, Field(min_length=1, max_length=200)] = SOURCE
     type: TaskEventType
-    subject: Annotated[str, Field(pattern=r"^[1-9]\d{0,18}$")]
-    time: AwareDatetime
+    subject: Annotated[
+        str, Field(pattern=r"^[1-9]\d{0,18}$", description="The task id in decimal digits; equal to the Kafka key")
+    ]
+    time: Annotated[AwareDatetime, Field(description="When the change was made, not when it was published")]
     datacontenttype: Literal["application/json"] = "application/json"
     dataschema: str = DATA_SCHEMA
-    traceparent: str | None = None
+    traceparent: Annotated[str | None, Field(description="W3C trace context of the request that made the change")] = (
+        None
+    )
     data: TaskEventData
 
     def to_envelope(self) -> dict[str, JsonValue]:
@@ -70,17 +74,32 @@ def parse_task_event(body: bytes | str) -> TaskEvent:
         InvalidEventError: Not JSON, not a CloudEvent, another contract major, or fields missing or of the
             wrong type. The message names the fields and never quotes their values.
     """
+    raw = body.encode(errors="replace") if isinstance(body, str) else body
     try:
-        event = TaskEvent.model_validate_json(body)
+        event = TaskEvent.model_validate_json(raw)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'event'}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_context=False, include_url=False)[:5]
         )
         raise InvalidEventError(f"not a task event: {problems}") from None
+    if b"\\u0000" in raw and _has_nul(event.model_dump(mode="json")):
+        raise InvalidEventError("not a task event: it holds NUL, which no text here can")
     ours, theirs = CONTRACT_VERSION.split(".")[0], event.data.contract_version.split(".")[0]
     if ours != theirs:
         raise InvalidEventError(f"contract version {event.data.contract_version} is not {ours}.x")
     if event.subject != str(event.data.task.id):
         raise InvalidEventError(f"subject {event.subject} is not the task id {event.data.task.id}")
     return event
+
+
+def _has_nul(value: JsonValue) -> bool:
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(_has_nul(part) for item in value.items() for part in item)
+        case list():
+            return any(_has_nul(part) for part in value)
+        case _:
+            return False

@@ -16,6 +16,10 @@ CONTRACT_VERSION = "1.0"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
 
+MAX_BIGINT = 2**63 - 1
+"""The largest id or version: both are 64-bit in every store."""
+
+
 class TaskEventType(StrEnum):
     """CloudEvents `type` of everything that happens to a task."""
 
@@ -37,18 +41,18 @@ class _Contract(BaseModel):
 class TaskSnapshot(_Contract):
     """A task as it is after the change. Times are RFC 3339 in UTC."""
 
-    id: int
-    owner_id: str
+    id: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="Never given to another task")]
+    owner_id: Annotated[str, Field(description="Subject of the owner's credential")]
     title: str
     description: str | None
     priority: Priority
     due_at: AwareDatetime | None
     completed: bool
-    completed_at: AwareDatetime | None
-    version: Annotated[int, Field(ge=1, description="1 at creation, +1 with every change, no holes")]
+    completed_at: Annotated[AwareDatetime | None, Field(description="Null while the task is open")]
+    version: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="1 at creation, +1 with every change, no holes")]
     created_at: AwareDatetime
     updated_at: AwareDatetime
-    deleted_at: AwareDatetime | None
+    deleted_at: Annotated[AwareDatetime | None, Field(description="Null unless the task is deleted")]
 
 
 class FieldChange(_Contract):
@@ -67,12 +71,14 @@ class Actor(_Contract):
 class TaskEventData(_Contract):
     """The CloudEvents `data` of every task event."""
 
-    contract_version: Annotated[str, Field(pattern=r"^[1-9]\d*\.\d+$")] = CONTRACT_VERSION
+    contract_version: Annotated[
+        str, Field(pattern=r"^[1-9]\d*\.\d+$", description="`major.minor`; a minor only adds")
+    ] = CONTRACT_VERSION
     task: TaskSnapshot
-    changes: dict[str, FieldChange]
+    changes: Annotated[dict[str, FieldChange], Field(description="What this event changed, by field of the task")]
     actor: Actor
-    occurred_at: AwareDatetime
-    corr_id: str
+    occurred_at: Annotated[AwareDatetime, Field(description="When the change was made; equal to the envelope's `time`")]
+    corr_id: Annotated[str, Field(description="Correlation id of the request that made the change")]
 
 
 def utc_text(moment: datetime) -> str:

@@ -1,13 +1,17 @@
 """Puts notifier together."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
-from chassis.dead_letters.delivery import counted_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.delivery import counting_open_letters, failure_notes, subscribe_to_dead_letters
 from chassis.dead_letters.routes import router as dead_letters_router
+from chassis.gaps import observing_gaps
 from chassis.service import create_service
 from chassis.subscriptions import subscribe_to_tasks
 from notifier.inbox.routes import router as inbox_router
-from notifier.inbox.service import notify_owner
+from notifier.inbox.service import notify_owners
 from notifier.settings import NotifierSettings
 from task_events.topics import NOTIFIER_DEAD_LETTER_TOPIC
 
@@ -20,7 +24,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         title="Taskwire notifier",
         description="Tells people what happened to their tasks.",
         routers=[inbox_router, dead_letters_router],
-        background=counted_open_letters,
+        background=_observing,
     )
     database, token = app.state.database, settings.app_api_token.get_secret_value()
     dapr_app = subscribe_to_tasks(
@@ -28,10 +32,16 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         database=database,
         dead_letter_topic=NOTIFIER_DEAD_LETTER_TOPIC,
         app_api_token=token,
-        effect=notify_owner,
+        effect=notify_owners,
         on_failure=failure_notes(database),
     )
     subscribe_to_dead_letters(
-        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owner
+        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owners
     )
     return app
+
+
+@asynccontextmanager
+async def _observing(app: FastAPI) -> AsyncIterator[None]:
+    async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+        yield

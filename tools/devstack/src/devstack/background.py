@@ -3,12 +3,13 @@
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from devstack.console import Console
 from devstack.failures import ProvisionError
@@ -71,13 +72,14 @@ def stop(layout: Layout, console: Console) -> bool:
     """
     if not held(layout.lock_file):
         return False
-    with console.step("Stopping Taskwire"):
+    with console.step("Stopping Taskwire"), contextlib.suppress(psutil.NoSuchProcess):
         pid = _holder(layout.lock_file)
-        os.kill(pid, signal.SIGTERM)
-        if not _released(layout.lock_file, _STOP_DEADLINE):
+        supervisor = psutil.Process(pid)
+        supervisor.terminate()
+        if not _gone(supervisor):
             # The guardian ends what it leaves behind.
-            os.kill(pid, signal.SIGKILL)
-            if not _released(layout.lock_file, _STOP_DEADLINE):
+            supervisor.kill()
+            if not _gone(supervisor):
                 raise ProvisionError(
                     "the stack could not be stopped",
                     f"process {pid} does not end",
@@ -106,9 +108,10 @@ def _holder(lock_file: Path) -> int:
         ) from error
 
 
-def _released(lock_file: Path, deadline: float) -> bool:
-    end = time.monotonic() + deadline
-    while held(lock_file):
+def _gone(process: psutil.Process) -> bool:
+    """Wait until a process has ended; nobody may have collected its remains yet, which is fine."""
+    end = time.monotonic() + _STOP_DEADLINE
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > end:
             return False
         time.sleep(_POLL)

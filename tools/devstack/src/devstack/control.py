@@ -26,7 +26,8 @@ async def listening(run: Path, handler: Handler) -> AsyncIterator[None]:
     """Take requests for the length of a block."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        # Cancelled with the server: who asked sees the connection end.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             try:
                 writer.write(_encoded(await _answer(reader, handler)))
                 await writer.drain()

@@ -31,9 +31,12 @@ class Crew:
 
     def __enter__(self) -> Self:
         """Start the guardian."""
+        # With streams of its own: a terminal or pipe that it held would never see its end.
         self._guardian = subprocess.Popen(  # noqa: S603
             [sys.executable, "-I", "-S", str(_GUARDIAN)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
         )

@@ -112,7 +112,7 @@ def build(module: Path, destination: Path, cache: Path, progress: Progress) -> N
     scratch = cache / "go"
     scratch.mkdir(parents=True, exist_ok=True)
     _require_space(cache)
-    go = ensure_go(module, scratch, progress)
+    go = ensure_go(module, cache, progress)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=scratch) as temporary:
         fresh = Path(temporary) / "daprd"

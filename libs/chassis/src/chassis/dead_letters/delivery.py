@@ -6,23 +6,25 @@ The handler answers SUCCESS or RETRY and nothing else: behind a dead-letter topi
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Final
 
 from dapr.ext.fastapi import DaprApp
 from fastapi import FastAPI, Request
 from prometheus_client import Gauge
+from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import JSONResponse, Response
 
+from chassis.consumer import Effect, OnFailure, apply_events
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.dead_letters import service
 from chassis.dead_letters.envelope import origin_of, original_body
 from chassis.dead_letters.models import Status
 from chassis.dead_letters.reasons import storable
 from chassis.dead_letters.repository import DeadLetterRepository
-from chassis.errors import ForbiddenError
+from chassis.inbox import ReceivedEvent
 from chassis.logging import get_logger
-from chassis.subscriptions import Effect, OnFailure, apply_event, is_sidecar
+from chassis.subscriptions import refuse_all_but_the_sidecar
+from task_events import TaskEvent
 from task_events.topics import PUBSUB_NAME
 
 DEAD_LETTERS_ROUTE: Final = "/events/dead-letters"
@@ -50,11 +52,15 @@ def subscribe_to_dead_letters(
         app_api_token: What daprd must send; everybody else is refused.
         effect: The consumer's, the same that its deliveries have.
     """
-    app.state.apply_event = partial(apply_event, effect=effect)
+
+    async def apply(session: AsyncSession, event: TaskEvent) -> ReceivedEvent:
+        (received,) = await apply_events(session, [event], effect)
+        return received
+
+    app.state.apply_event = apply
 
     async def on_dead_letter(request: Request) -> Response:
-        if not is_sidecar(request, app_api_token):
-            raise ForbiddenError("Only the Dapr sidecar may deliver events.")
+        refuse_all_but_the_sidecar(request, app_api_token)
         return JSONResponse({"status": await _store(request, database, topic)})
 
     # Raw, because daprd would drop what is not a CloudEvent before it gets here, and that is what comes here.
@@ -102,9 +108,9 @@ def failure_notes(database: Database) -> OnFailure:
 
 
 @asynccontextmanager
-async def counted_open_letters(app: FastAPI) -> AsyncIterator[None]:
+async def counting_open_letters(database: Database) -> AsyncIterator[None]:
     """Keep the gauge of open letters while the application runs, in each replica, whoever closes them."""
-    task = asyncio.create_task(_count_for_ever(app.state.database))
+    task = asyncio.create_task(_count_for_ever(database))
     try:
         yield
     finally:

@@ -15,12 +15,12 @@ from chassis.dead_letters.reasons import describe_failure
 from chassis.dead_letters.repository import DeadLetterRepository, FailureRepository, Origin
 from chassis.errors import ApiError, NotFoundError
 from chassis.identity import Principal
-from chassis.inbox import Receipt
+from chassis.inbox import ReceivedEvent, report_received
 from chassis.logging import get_logger
 from chassis.pagination import Page, cut_page, decode_cursor
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 
-Apply = Callable[[AsyncSession, TaskEvent], Awaitable[Receipt]]
+Apply = Callable[[AsyncSession, TaskEvent], Awaitable[ReceivedEvent]]
 """The consumer's door: takes an event through its inbox to its effect, in the caller's transaction."""
 
 _UNEXPLAINED: Final = (
@@ -173,18 +173,18 @@ async def redrive(user: Principal, session: AsyncSession, letter_id: int, apply:
     try:
         event = parse_task_event(body)
         async with session.begin_nested():
-            receipt = await apply(session, event)
+            received = await apply(session, event)
     except Exception as error:
         if is_unavailable(error):
             raise
         await _keep(letters, session, letter_id, error)
         raise RedriveFailedError(f"Dead letter {letter_id} failed again: {describe_failure(error)}") from error
-    letter = await letters.close(letter_id, Status.REDRIVEN, by=user.id, verdict=receipt.verdict.value)
+    verdict = received.receipt.verdict.value
+    letter = await letters.close(letter_id, Status.REDRIVEN, by=user.id, verdict=verdict)
     await session.commit()
+    report_received(received)
     _letters.labels("redriven").inc()
-    _logger.info(
-        "dead letter redriven", dead_letter=letter_id, event_id=event.id, verdict=receipt.verdict.value, by=user.id
-    )
+    _logger.info("dead letter redriven", dead_letter=letter_id, event_id=event.id, verdict=verdict, by=user.id)
     return letter
 
 

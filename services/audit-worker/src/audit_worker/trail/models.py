@@ -1,5 +1,6 @@
 """The tables of the trail: its entries, and the one row that says where it ends."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -44,6 +45,26 @@ class AuditEntry(Model, table=True):
     # Unique: a chain that forked cannot be stored.
     prev_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     hash: str = Field(sa_column=Column(Text, nullable=False))
+
+
+@dataclass
+class NewEntry:
+    """An entry that is about to be added: a row of `AuditEntry`, without what the ORM takes to make one."""
+
+    sequence: int
+    event_id: str
+    type: str
+    task_id: int
+    task_version: int
+    owner_id: str
+    actor: str
+    changes: dict[str, JsonValue]
+    task: dict[str, JsonValue]
+    occurred_at: datetime
+    corr_id: str
+    recorded_at: datetime
+    prev_hash: str
+    hash: str
 
 
 class ChainHead(Model, table=True):

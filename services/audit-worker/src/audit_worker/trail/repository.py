@@ -1,5 +1,7 @@
 """All SQL about the trail. Every statement that reads for a caller starts from `_visible`."""
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -8,11 +10,25 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.chain import Head
-from audit_worker.trail.models import AuditEntry
+from audit_worker.trail.models import AuditEntry, NewEntry
+from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
 _LOCK_HEAD: Final = text("SELECT sequence, hash, clock_timestamp() FROM chain_head WHERE id = 1 FOR UPDATE")
-_MOVE_HEAD: Final = text("UPDATE chain_head SET sequence = :sequence, hash = :hash WHERE id = 1")
+# One statement, one parameter for all rows: its text, and so its plan, is the same for every size of a batch.
+_APPEND: Final = text(
+    """
+    WITH moved AS (UPDATE chain_head SET sequence = :sequence, hash = :hash WHERE id = 1)
+    INSERT INTO audit_entries SELECT * FROM jsonb_populate_recordset(NULL::audit_entries, CAST(:rows AS jsonb))
+    """
+)
+_VERSIONS_TAKEN: Final = text(
+    """
+    SELECT DISTINCT entry.task_id, entry.task_version FROM audit_entries AS entry
+    JOIN unnest(CAST(:tasks AS bigint[]), CAST(:versions AS bigint[])) AS asked (task_id, task_version)
+        ON entry.task_id = asked.task_id AND entry.task_version = asked.task_version
+    """
+)
 
 
 def _visible(owner_id: str | None, task_id: int | None) -> list[ColumnElement[bool]]:
@@ -40,18 +56,18 @@ class TrailRepository:
         sequence, digest, now = (await connection.execute(_LOCK_HEAD)).one()
         return Head(sequence, digest), now
 
-    async def append(self, entry: AuditEntry) -> None:
-        """Add an entry and make it the head, which the transaction must hold."""
-        self._session.add(entry)
-        await self._session.flush()
+    async def append(self, entries: Sequence[NewEntry], head: Head) -> None:
+        """Add entries in one statement and move the head, which the transaction must hold, to the last of them."""
+        rows = json.dumps([vars(entry) for entry in entries], ensure_ascii=False, default=utc_text)
         connection = await self._session.connection()
-        await connection.execute(_MOVE_HEAD, {"sequence": entry.sequence, "hash": entry.hash})
+        await connection.execute(_APPEND, {"rows": rows, "sequence": head.sequence, "hash": head.hash})
 
-    async def has_version(self, task_id: int, task_version: int) -> bool:
-        """Tell whether the trail already has an entry for this version of a task."""
-        of_version = col(AuditEntry.task_version) == task_version
-        statement = select(AuditEntry).where(*_visible(None, task_id), of_version).limit(1)
-        return (await self._session.exec(statement)).first() is not None
+    async def versions_taken(self, versions: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Tell which of these pairs of task id and version the trail already has an entry for."""
+        tasks, numbers = zip(*versions, strict=True)
+        connection = await self._session.connection()
+        rows = await connection.execute(_VERSIONS_TAKEN, {"tasks": list(tasks), "versions": list(numbers)})
+        return {(task, version) for task, version in rows}
 
     async def page(
         self, *, owner_id: str | None, task_id: int | None, after: int | None, limit: int

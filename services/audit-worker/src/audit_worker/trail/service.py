@@ -1,16 +1,18 @@
 """The rules of the trail: exactly one entry for every committed change of a task, all in one chain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from prometheus_client import Counter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.auth import visible_owner
-from audit_worker.trail.chain import entry_hash, exact_object
-from audit_worker.trail.models import AuditEntry
+from audit_worker.trail.chain import Head, entry_hash, exact_object
+from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
 from chassis.identity import Principal
-from chassis.inbox import Receipt, Verdict
+from chassis.inbox import ReceivedEvent, Verdict
 from chassis.logging import get_logger
 from chassis.pagination import Page, cut_page, decode_cursor
 from task_events import TaskEvent
@@ -31,23 +33,43 @@ class EntryFilter:
     total: bool
 
 
-async def record_event(session: AsyncSession, event: TaskEvent, receipt: Receipt) -> None:
-    """Append the entry of an event that was not seen before; the caller commits.
+async def record_events(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+    """Append the entries of events that were not seen before, in their order; the caller commits.
 
     A stale event gets its entry too: it tells of a change that was committed, and it is only late.
     """
     trail = TrailRepository(session)
-    task = event.data.task
-    if receipt.verdict is Verdict.STALE and await trail.has_version(task.id, task.version):
-        _conflicts.inc()
-        _logger.error("two events for one version", event_id=event.id, task_id=task.id, version=task.version)
-    await _append(trail, event)
-
-
-async def _append(trail: TrailRepository, event: TaskEvent) -> None:
-    data = event.data
+    await _report_conflicts(trail, received)
     head, now = await trail.lock_head()
-    entry = AuditEntry(
+    entries = []
+    for item in received:
+        entry = _entry_of(item.event, head, now)
+        entries.append(entry)
+        head = Head(entry.sequence, entry.hash)
+    await trail.append(entries, head)
+
+
+async def _report_conflicts(trail: TrailRepository, received: Sequence[ReceivedEvent]) -> None:
+    """Say where two events claim one version of a task; both are evidence, and both are kept."""
+    late = [_version_of(item.event) for item in received if item.receipt.verdict is Verdict.STALE]
+    if not late:
+        return
+    taken = await trail.versions_taken(late)
+    for item in received:
+        version = _version_of(item.event)
+        if version in taken:
+            _conflicts.inc()
+            _logger.error("two events for one version", event_id=item.event.id, task_id=version[0], version=version[1])
+        taken.add(version)
+
+
+def _version_of(event: TaskEvent) -> tuple[int, int]:
+    return event.data.task.id, event.data.task.version
+
+
+def _entry_of(event: TaskEvent, head: Head, now: datetime) -> NewEntry:
+    data = event.data
+    entry = NewEntry(
         sequence=head.sequence + 1,
         event_id=event.id,
         type=event.type.value,
@@ -64,7 +86,7 @@ async def _append(trail: TrailRepository, event: TaskEvent) -> None:
         hash="",
     )
     entry.hash = entry_hash(entry)
-    await trail.append(entry)
+    return entry
 
 
 async def list_entries(user: Principal, session: AsyncSession, wanted: EntryFilter) -> Page[AuditEntry]:

@@ -1,5 +1,7 @@
 """All SQL about notifications. Every statement that reads or writes for a caller starts from `_owned_by`."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, func
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,9 +23,9 @@ class NotificationRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, notification: Notification) -> None:
-        """Insert a notification."""
-        self._session.add(notification)
+    async def add_all(self, notifications: Sequence[Notification]) -> None:
+        """Insert notifications."""
+        self._session.add_all(notifications)
         await self._session.flush()
 
     async def page(self, *, owner_id: str, unread: bool | None, after_id: int | None, limit: int) -> list[Notification]:

@@ -1,12 +1,13 @@
 """The rules of the in-app inbox: the owner of a task is told once of each change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
-from chassis.inbox import Receipt, Verdict
+from chassis.inbox import ReceivedEvent, Verdict
 from chassis.pagination import Page, cut_page, decode_cursor
 from notifier.inbox.models import Notification
 from notifier.inbox.repository import NotificationRepository
@@ -36,15 +37,18 @@ class NotificationFilter:
     total: bool
 
 
-async def notify_owner(session: AsyncSession, event: TaskEvent, receipt: Receipt) -> None:
-    """Write the notification of an event that was not seen before; the caller commits.
+async def notify_owners(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+    """Write the notifications of events that were not seen before; the caller commits.
 
     A stale event makes none: people were told of a newer state already, and news of an older one after it
     would read as if the task had changed back.
     """
-    if receipt.verdict is not Verdict.FRESH:
-        return
-    notification = Notification(
+    fresh = [item.event for item in received if item.receipt.verdict is Verdict.FRESH]
+    await NotificationRepository(session).add_all([_notification_of(event) for event in fresh])
+
+
+def _notification_of(event: TaskEvent) -> Notification:
+    return Notification(
         owner_id=event.data.task.owner_id,
         event_id=event.id,
         task_id=event.data.task.id,
@@ -53,7 +57,6 @@ async def notify_owner(session: AsyncSession, event: TaskEvent, receipt: Receipt
         body=details(event),
         occurred_at=event.data.occurred_at,
     )
-    await NotificationRepository(session).add(notification)
 
 
 async def list_notifications(user: Principal, session: AsyncSession, wanted: NotificationFilter) -> Page[Notification]:

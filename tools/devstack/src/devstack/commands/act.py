@@ -9,6 +9,7 @@ from devstack.credentials import Credentials
 from devstack.demo import Demo
 from devstack.failures import ProvisionError
 from devstack.layout import Layout
+from devstack.screen import token_command
 from devstack.state import RUNNING, read_report
 from devstack.tokens import make_token
 
@@ -28,7 +29,8 @@ def demo(layout: Layout, _: argparse.Namespace, __: Console) -> int:
     if report is None or report["state"] != RUNNING:
         raise ProvisionError("the demo needs a running stack", f"none runs in {layout.home}", "Start one: make up")
     urls = {name: service["url"] for name, service in report["services"].items()}
-    Demo(Console.on(sys.stdout), urls, _HERO, make_token(secret(layout), _HERO)).play()
+    own_token = make_token(secret(layout), _HERO)
+    Demo(Console.on(sys.stdout), urls, _HERO, own_token, token_command(layout, _HERO)).play()
     return 0
 
 

@@ -32,9 +32,9 @@ def upgrade() -> None:
         sa.Column("created_at", _TIMESTAMP, nullable=False),
         sa.Column("updated_at", _TIMESTAMP, nullable=False),
         sa.Column("deleted_at", _TIMESTAMP),
-        sa.CheckConstraint("priority IN ('high', 'medium', 'low')", name="tasks_priority_check"),
-        sa.CheckConstraint("completed = (completed_at IS NOT NULL)", name="tasks_completed_at_check"),
-        sa.CheckConstraint("version >= 1", name="tasks_version_check"),
+        sa.CheckConstraint("priority IN ('high', 'medium', 'low')", name=op.f("tasks_priority_check")),
+        sa.CheckConstraint("completed = (completed_at IS NOT NULL)", name=op.f("tasks_completed_at_check")),
+        sa.CheckConstraint("version >= 1", name=op.f("tasks_version_check")),
     )
     op.create_index(
         "tasks_owner_id_id_idx",

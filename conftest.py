@@ -1,0 +1,84 @@
+"""The stack that all tests share, and a collector that receives its traces."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from devstack.stack_under_test import StackUnderTest
+
+
+@dataclass(frozen=True)
+class ExportedSpan:
+    """What the tests look at in a span."""
+
+    service: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+
+
+@dataclass
+class Collector:
+    """An OpenTelemetry collector: takes OTLP over HTTP and keeps the spans."""
+
+    url: str = ""
+    spans: list[ExportedSpan] = field(default_factory=list)
+
+    def receive(self, body: bytes) -> None:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            attributes = {item.key: item.value.string_value for item in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                self.spans.extend(
+                    ExportedSpan(
+                        service=attributes.get("service.name", ""),
+                        name=span.name,
+                        trace_id=span.trace_id.hex(),
+                        span_id=span.span_id.hex(),
+                        parent_id=span.parent_span_id.hex(),
+                    )
+                    for span in scope.spans
+                )
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            collector.receive(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        @override
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    collector.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield collector
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def stack(collector: Collector) -> "Iterator[StackUnderTest]":
+    """The whole real stack (`devstack.testing`), exporting the traces of its services to the collector."""
+    from devstack.stack_under_test import StackUnderTest
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        with StackUnderTest() as running:
+            yield running
