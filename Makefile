@@ -13,7 +13,7 @@ typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepa
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo down reset stop start test bench check contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench check contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -41,6 +41,9 @@ token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor
 
 demo: prepare ## The story of one task, with real requests, step by step
 	@$(devstack) demo
+
+dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why")
+	@$(devstack) dlq
 
 down: prepare ## End what runs in the background; the data stay
 	@$(devstack) down

@@ -175,7 +175,13 @@ async def test_daprd_is_told_to_deliver_each_event_alone(client: httpx2.AsyncCli
             "route": "/events/tasks",
             "metadata": {},
             "deadLetterTopic": "audit-worker.dead-letters",
-        }
+        },
+        {
+            "pubsubname": "pubsub",
+            "topic": "audit-worker.dead-letters",
+            "route": "/events/dead-letters",
+            "metadata": {"rawPayload": "true"},
+        },
     ]
 
 
@@ -190,5 +196,11 @@ async def test_a_larger_batch_size_has_events_delivered_together() -> None:
             "metadata": {"rawPayload": "true"},
             "deadLetterTopic": "audit-worker.dead-letters",
             "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
-        }
+        },
+        {
+            "pubsubname": "pubsub",
+            "topic": "audit-worker.dead-letters",
+            "route": "/events/dead-letters",
+            "metadata": {"rawPayload": "true"},
+        },
     ]

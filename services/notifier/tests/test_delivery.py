@@ -145,5 +145,11 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "route": "/events/tasks",
             "metadata": {},
             "deadLetterTopic": "notifier.dead-letters",
-        }
+        },
+        {
+            "pubsubname": "pubsub",
+            "topic": "notifier.dead-letters",
+            "route": "/events/dead-letters",
+            "metadata": {"rawPayload": "true"},
+        },
     ]

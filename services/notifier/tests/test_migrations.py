@@ -7,7 +7,7 @@ import httpx2
 
 from chassis.migrations import downgrade, upgrade
 from chassis.schema_comparison import schema_differences
-from chassis.testing import bearer, deliver, make_task_event, serving, settings_for
+from chassis.testing import bearer, deliver, make_task_event, post_dead_letter, serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from notifier.app import create_app
 from notifier.models import Model
@@ -34,6 +34,22 @@ async def test_the_schema_goes_up_down_and_up_again_on_data(databases: DatabaseF
             await asyncio.to_thread(upgrade, "notifier", url)
             assert (await client.get("/health/ready")).status_code == 200
             assert await notified(client) == [2, 1]
+
+
+async def test_dead_letters_go_and_come_back_beside_data_that_stay(databases: DatabaseFactory) -> None:
+    async with databases.empty("notifier") as url:
+        await asyncio.to_thread(upgrade, "notifier", url)
+        async with serving(create_app(settings_for(NotifierSettings, url))) as client:
+            assert await notified(client) == [2, 1]
+            assert (await post_dead_letter(client, b"poison")).json() == {"status": "SUCCESS"}
+            await asyncio.to_thread(downgrade, "notifier", url, "0002")
+            assert (await post_dead_letter(client, b"poison")).json() == {"status": "RETRY"}
+            await asyncio.to_thread(upgrade, "notifier", url)
+            assert (await post_dead_letter(client, b"poison")).json() == {"status": "SUCCESS"}
+            letters = (await client.get("/api/v1/dead-letters", headers=bearer("olga", "admin"))).json()["items"]
+            assert [letter["size_bytes"] for letter in letters] == [6]
+            kept = (await client.get("/api/v1/notifications", headers=bearer("alice"))).json()["items"]
+            assert [item["task_id"] for item in kept] == [2, 1]
 
 
 async def test_gaps_that_were_there_before_their_table_are_found_when_it_comes(databases: DatabaseFactory) -> None:

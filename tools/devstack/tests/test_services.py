@@ -71,6 +71,17 @@ def test_no_secret_is_on_the_sidecars_command_line() -> None:
     assert command.environment["TASKWIRE_KAFKA_BROKERS"] == "127.0.0.1:8050"
 
 
+def test_only_sidecars_of_consumers_may_publish_more_than_kafkas_default() -> None:
+    limits = [
+        sidecar_command(service, Path("/daprd"), PORTS, {}, Tokens("d", "a")).environment.get(
+            "TASKWIRE_KAFKA_MAX_MESSAGE_BYTES"
+        )
+        for service in SERVICES
+    ]
+
+    assert limits == [None, "2097152", "2097152"]
+
+
 def test_every_service_has_its_place_in_the_port_plan() -> None:
     assert [(service.app_id, service.index) for service in SERVICES] == [
         ("task-api", 0),

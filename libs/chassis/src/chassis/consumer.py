@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.correlation import correlated, new_id
 from chassis.database import Database, DatabaseUnavailableError
+from chassis.dead_letters.reasons import describe_failure
 from chassis.inbox import ReceivedEvent, Verdict, receive, report_received
 from chassis.logging import get_logger
 from chassis.tracing import detached_span, within_span
@@ -167,10 +168,7 @@ class EventConsumer:
 
     async def _apply(self, events: Sequence[TaskEvent]) -> list[ReceivedEvent]:
         async with self._database.session() as session:
-            received = await receive(session, events)
-            new = [item for item in received if item.receipt.verdict is not Verdict.DUPLICATE]
-            if new:
-                await self._effect(session, new)
+            received = await apply_events(session, events, self._effect)
             await session.commit()
         return received
 
@@ -207,7 +205,7 @@ class EventConsumer:
             turn.answers[one.place] = Status.DROP
         if failed < _HOLD_BACK_FAILURES:
             turn.held_back.add(one.event.subject)
-        turn.failures.append((one.event.id, one.body, repr(error)))
+        turn.failures.append((one.event.id, one.body, describe_failure(error)))
         turn.errors.append((one, error))
 
     async def _report(self, turn: _Round) -> None:
@@ -219,6 +217,15 @@ class EventConsumer:
                     await self._on_failure(event_id, body, reason)
         except Exception:  # the answers stand whether or not the reasons could be kept
             _logger.exception("reasons of failures were not kept", failures=len(turn.failures))
+
+
+async def apply_events(session: AsyncSession, events: Sequence[TaskEvent], effect: Effect) -> list[ReceivedEvent]:
+    """Take events through the inbox to their effect, whoever brings them; the caller commits, and then reports."""
+    received = await receive(session, events)
+    new = [item for item in received if item.receipt.verdict is not Verdict.DUPLICATE]
+    if new:
+        await effect(session, new)
+    return received
 
 
 def _log_errors(turn: _Round) -> None:

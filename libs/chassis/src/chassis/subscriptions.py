@@ -94,7 +94,7 @@ def subscribe_to_tasks(
     effect: Effect,
     bulk: BulkSubscribe | None = None,
     on_failure: OnFailure | None = None,
-) -> None:
+) -> BulkDaprApp:
     """Subscribe `app` to the `tasks` topic through Dapr.
 
     Both routes are there whichever is announced, so a sidecar that has not heard of a change is still served.
@@ -107,17 +107,20 @@ def subscribe_to_tasks(
         effect: Called once for each event.
         bulk: Have events delivered in batches, each one transaction.
         on_failure: Told of each event that failed by its own fault.
+
+    Returns:
+        What further subscriptions of this application are added to: daprd asks for all of them at once.
     """
     consumer = EventConsumer(database, effect, on_failure)
 
     async def on_task_event(request: Request) -> Response:
-        _refuse_all_but_the_sidecar(request, app_api_token)
+        refuse_all_but_the_sidecar(request, app_api_token)
         (status,) = await consumer.consume([await request.body()])
         _deliveries.labels(status.value).inc()
         return JSONResponse({"status": status.value})
 
     async def on_task_events(request: Request) -> Response:
-        _refuse_all_but_the_sidecar(request, app_api_token)
+        refuse_all_but_the_sidecar(request, app_api_token)
         return JSONResponse({"statuses": await _consume_in_bulk(consumer, await request.body())})
 
     dapr_app = BulkDaprApp(app, router_tags=["dapr"])
@@ -128,9 +131,15 @@ def subscribe_to_tasks(
     else:
         dapr_app.subscribe_in_bulk(on_task_events, route=BULK_TASKS_ROUTE, bulk=bulk, **there)
         app.add_api_route(TASKS_ROUTE, on_task_event, methods=["POST"], tags=["dapr"])
+    return dapr_app
 
 
-def _refuse_all_but_the_sidecar(request: Request, app_api_token: str) -> None:
+def refuse_all_but_the_sidecar(request: Request, app_api_token: str) -> None:
+    """Let nobody deliver events but who has the token that daprd was given.
+
+    Raises:
+        ForbiddenError: It is not that one.
+    """
     given = request.headers.get(APP_TOKEN_HEADER, "")
     if not hmac.compare_digest(given.encode(), app_api_token.encode()):
         raise ForbiddenError("Only the Dapr sidecar may deliver events.")

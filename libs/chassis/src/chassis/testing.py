@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from starlette.types import ASGIApp
 
 from chassis.correlation import new_id
+from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.settings import ServiceSettings
 from chassis.subscriptions import APP_TOKEN_HEADER, BULK_TASKS_ROUTE, TASKS_ROUTE
 from task_events import (
@@ -32,6 +33,7 @@ from task_events import (
     TaskSnapshot,
 )
 from task_events.models import Priority
+from task_events.topics import TASKS_TOPIC
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -191,6 +193,26 @@ async def deliver(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> lis
         assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
         answers.append(response.json()["status"])
     return answers
+
+
+async def post_dead_letter(
+    client: httpx2.AsyncClient,
+    body: TaskEvent | bytes,
+    *,
+    offset: int = 0,
+    token: str = APP_TOKEN,
+    **headers: str,
+) -> httpx2.Response:
+    """Deliver a dead letter as daprd 1.18.1 does: the bytes in Base64, the record it was in the headers."""
+    original = body.to_json() if isinstance(body, TaskEvent) else body
+    wrapper = {"id": new_id(), "specversion": "1.0", "type": "com.dapr.event.sent", "source": "Dapr"}
+    wrapper |= {"datacontenttype": "application/octet-stream", "data_base64": base64.b64encode(original).decode()}
+    origin = {"__topic": TASKS_TOPIC, "__partition": "0", "__offset": str(offset)} | headers
+    return await client.post(
+        DEAD_LETTERS_ROUTE,
+        content=json.dumps(wrapper).encode(),
+        headers={"Content-Type": CONTENT_TYPE, APP_TOKEN_HEADER: token} | origin,
+    )
 
 
 def bulk_envelope(bodies: Sequence[TaskEvent | bytes], entry_ids: Sequence[str] | None = None) -> dict[str, JsonValue]:

@@ -1,11 +1,16 @@
 """Puts audit-worker together."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
 from audit_worker.gaps.routes import router as gaps_router
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.routes import router as trail_router
 from audit_worker.trail.service import record_events
+from chassis.dead_letters.delivery import counting_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
 from chassis.service import create_service
 from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
@@ -19,15 +24,26 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         package="audit_worker",
         title="Taskwire audit-worker",
         description="The tamper-evident audit trail: one entry for every committed change of every task.",
-        routers=[trail_router, gaps_router],
-        background=lambda app: observing_gaps(app.state.database),
+        routers=[trail_router, gaps_router, dead_letters_router],
+        background=_observing,
     )
-    subscribe_to_tasks(
+    database, token = app.state.database, settings.app_api_token.get_secret_value()
+    dapr_app = subscribe_to_tasks(
         app,
-        database=app.state.database,
+        database=database,
         dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
-        app_api_token=settings.app_api_token.get_secret_value(),
+        app_api_token=token,
         effect=record_events,
         bulk=BulkSubscribe(settings.delivery_batch_size) if settings.delivery_batch_size > 1 else None,
+        on_failure=failure_notes(database),
+    )
+    subscribe_to_dead_letters(
+        app, dapr_app, database=database, topic=AUDIT_DEAD_LETTER_TOPIC, app_api_token=token, effect=record_events
     )
     return app
+
+
+@asynccontextmanager
+async def _observing(app: FastAPI) -> AsyncIterator[None]:
+    async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+        yield

@@ -5,6 +5,7 @@ from typing import ClassVar
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
+from chassis.dead_letters.models import add_dead_letter_tables
 from chassis.inbox import add_inbox_tables
 
 
@@ -22,3 +23,4 @@ class Model(SQLModel):
 
 
 add_inbox_tables(Model.metadata)
+add_dead_letter_tables(Model.metadata)

@@ -1,7 +1,12 @@
 """Puts notifier together."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 
+from chassis.dead_letters.delivery import counting_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
 from chassis.service import create_service
 from chassis.subscriptions import subscribe_to_tasks
@@ -18,14 +23,25 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         package="notifier",
         title="Taskwire notifier",
         description="Tells people what happened to their tasks.",
-        routers=[inbox_router],
-        background=lambda app: observing_gaps(app.state.database),
+        routers=[inbox_router, dead_letters_router],
+        background=_observing,
     )
-    subscribe_to_tasks(
+    database, token = app.state.database, settings.app_api_token.get_secret_value()
+    dapr_app = subscribe_to_tasks(
         app,
-        database=app.state.database,
+        database=database,
         dead_letter_topic=NOTIFIER_DEAD_LETTER_TOPIC,
-        app_api_token=settings.app_api_token.get_secret_value(),
+        app_api_token=token,
         effect=notify_owners,
+        on_failure=failure_notes(database),
+    )
+    subscribe_to_dead_letters(
+        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owners
     )
     return app
+
+
+@asynccontextmanager
+async def _observing(app: FastAPI) -> AsyncIterator[None]:
+    async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+        yield

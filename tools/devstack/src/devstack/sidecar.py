@@ -6,7 +6,7 @@ from typing import Final
 
 from devstack.layout import HOST, REPOSITORY, Ports
 from devstack.process import Command
-from devstack.services import Service, Tokens, without_dapr
+from devstack.services import DEAD_LETTER_BYTES, Service, Tokens, without_dapr
 
 RESOURCES: Final = REPOSITORY / "components"
 CONFIGURATION: Final = RESOURCES / "configuration.yaml"
@@ -43,6 +43,7 @@ def sidecar_command(
         # Or it asks the network which address this machine has, and fails where there is none.
         "DAPR_HOST_IP": HOST,
         "OTEL_SERVICE_NAME": service.app_id,
+        **({"TASKWIRE_KAFKA_MAX_MESSAGE_BYTES": str(DEAD_LETTER_BYTES)} if service.consumes else {}),
     }
     # No --enable-app-health-check: docs/decisions/0004-the-consumer-gives-up-not-the-sidecar.md.
     return Command([*argv, "--log-as-json"], environment, REPOSITORY)

@@ -26,6 +26,7 @@ _HOMES: Final[Mapping[str, str]] = {
     "logs": "look",
     "token": "act",
     "demo": "act",
+    "dlq": "dead_letters",
 }
 
 

@@ -19,7 +19,7 @@ _HERO: Final = "alice"
 def token(layout: Layout, options: argparse.Namespace, _: Console) -> int:
     """Print a token and nothing else."""
     roles = options.roles.replace(",", " ").split()
-    sys.stdout.write(make_token(_secret(layout), options.user, roles) + "\n")
+    sys.stdout.write(make_token(secret(layout), options.user, roles) + "\n")
     return 0
 
 
@@ -29,12 +29,17 @@ def demo(layout: Layout, _: argparse.Namespace, __: Console) -> int:
     if report is None or report["state"] != RUNNING:
         raise ProvisionError("the demo needs a running stack", f"none runs in {layout.home}", "Start one: make up")
     urls = {name: service["url"] for name, service in report["services"].items()}
-    own_token = make_token(_secret(layout), _HERO)
+    own_token = make_token(secret(layout), _HERO)
     Demo(Console.on(sys.stdout), urls, _HERO, own_token, token_command(layout, _HERO)).play()
     return 0
 
 
-def _secret(layout: Layout) -> str:
+def secret(layout: Layout) -> str:
+    """Give the secret that tokens of this stack are signed with.
+
+    Raises:
+        ProvisionError: There is none yet.
+    """
     credentials = Credentials.load(layout.credentials_file)
     if credentials is None:
         raise ProvisionError(

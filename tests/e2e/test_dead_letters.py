@@ -1,0 +1,251 @@
+"""Dead letters on the real stack: poison lands there once and blocks nobody, outages put nothing there."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import httpx2
+import pytest
+import uuid_utils
+from aiokafka import AIOKafkaProducer
+
+from chassis.testing import make_task_event
+from devstack.layout import REPOSITORY
+from devstack.polling import within
+from task_events.topics import TASKS_TOPIC
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Person
+
+    from devstack.stack_under_test import StackUnderTest
+
+pytestmark = pytest.mark.e2e
+PATIENCE = 90.0
+CONSUMERS = ("audit-worker", "notifier")
+_ENVELOPE = {"specversion": "1.0", "id": "@", "source": "/somebody/else", "type": "task.created", "subject": "1"}
+_LARGEST = 1_048_588  # bytes of a batch that a topic takes by Kafka's default
+_BATCH_OVERHEAD = 80  # of one record with the key `poison`
+
+Json = dict[str, Any]
+Headers = Sequence[tuple[str, bytes]]
+
+POISON: dict[str, tuple[bytes | None, Headers, str]] = {
+    "not JSON": (b"\xff\x00 not JSON", (), "not a task event: event: Invalid JSON"),
+    "no object": (b'["@"]', (), "not a task event: event: Input should be an object"),
+    "tombstone": (None, (), "not a task event: event: Input should be an object"),
+    "wrong schema": (json.dumps(_ENVELOPE | {"data": {"@": 1}}).encode(), (), "not a task event: "),
+    "schema from the future": (b"<future>", (), "contract version 2.0 is not 1.x"),
+    "expired": (json.dumps(_ENVELOPE | {"expiration": "2020-01-01T00:00:00Z"}).encode(), (), "not a task event: "),
+    "as large as the topic takes": (b"x" * (_LARGEST - _BATCH_OVERHEAD), (), "not a task event: event: Invalid JSON"),
+    "header that HTTP forbids": (b"@ header", (("x y\n", b"a\nb"),), "not a task event: event: Invalid JSON"),
+    "header that HTTP believes": (b"@ length", (("content-length", b"1"),), "not a task event: event: Invalid JSON"),
+}
+"""Value with `@` for something unique, headers, and how the reason begins."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody with role admin, before the dead letters of both consumers."""
+
+    http: httpx2.AsyncClient
+    stack: "StackUnderTest"
+
+    async def letters(self, service: str, query: str = "") -> list[Json]:
+        url = f"{self.stack.urls[service]}/api/v1/dead-letters?limit=200{query}"
+        response = await self.http.get(url)
+        assert response.status_code == 200, response.text
+        items: list[Json] = response.json()["items"]
+        return items
+
+    async def finds(self, service: str, partition: int, offset: int) -> Json:
+        """Wait until the letter of a record is there, and give it; there is never more than one."""
+        found: list[Json] = []
+
+        async def is_there() -> bool:
+            letters = await self.letters(service)
+            found[:] = [item for item in letters if (item["partition"], item["offset"]) == (partition, offset)]
+            return bool(found)
+
+        assert await within(PATIENCE, is_there, 0.1), f"no dead letter of {partition}/{offset} at {service}"
+        assert len(found) == 1
+        return found[0]
+
+    async def settle(self, service: str, letter: Json, action: str, body: Json | None = None) -> httpx2.Response:
+        url = f"{self.stack.urls[service]}/api/v1/dead-letters/{letter['id']}/{action}"
+        return await self.http.post(url, json=body)
+
+    async def discards_all(self) -> None:
+        for service in CONSUMERS:
+            for letter in await self.letters(service, "&status=open"):
+                await self.settle(service, letter, "discard", {"note": "made by a test"})
+
+
+@pytest.fixture
+async def operator(stack: "StackUnderTest") -> AsyncIterator[Operator]:
+    headers = {"Authorization": f"Bearer {stack.token('olga', ['admin'])}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
+        yield (operator := Operator(http, stack))
+        await operator.discards_all()
+
+
+@pytest.fixture
+async def producer(stack: "StackUnderTest") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
+    """Somebody who publishes to `tasks` past Taskwire."""
+    producer: AIOKafkaProducer[bytes, bytes] = AIOKafkaProducer(
+        bootstrap_servers=stack.kafka, max_request_size=4_000_000
+    )
+    await producer.start()
+    yield producer
+    await producer.stop()
+
+
+async def made(kind: str, alice: "Person", stack: "StackUnderTest") -> bytes | None:
+    value = POISON[kind][0]
+    if value != b"<future>":
+        return None if value is None else value.replace(b"@", str(uuid_utils.uuid7()).encode())
+    task = await alice.create_task()
+    (entry,) = await alice.sees_versions_audited(task, 1)
+    snapshot = task | {"owner_id": alice.name, "deleted_at": None}
+    data = {"contract_version": "2.0", "task": snapshot, "changes": {}, "actor": {"id": alice.name}}
+    data |= {"occurred_at": entry["occurred_at"], "corr_id": "c"}
+    envelope = _ENVELOPE | {"id": str(uuid_utils.uuid7()), "subject": str(task["id"]), "time": entry["occurred_at"]}
+    return json.dumps(envelope | {"data": data}).encode()
+
+
+@pytest.mark.parametrize("kind", POISON)
+async def test_poison_lands_once_with_its_reason_and_blocks_nobody(
+    alice: "Person",
+    operator: Operator,
+    producer: "AIOKafkaProducer[bytes, bytes]",
+    stack: "StackUnderTest",
+    kind: str,
+) -> None:
+    value, headers, reason = await made(kind, alice, stack), POISON[kind][1], POISON[kind][2]
+    # Twelve tasks are in all six partitions, so some of them come right behind the poison.
+    tasks = [await alice.create_task(f"before {number}") for number in range(12)]
+    record = await producer.send_and_wait(TASKS_TOPIC, value, key=b"poison", headers=list(headers))
+    for task in tasks:
+        await alice.change(task, title="behind the poison")
+    for service in CONSUMERS:
+        letter = await operator.finds(service, record.partition, record.offset)
+        assert letter["reason"].startswith(reason), letter
+        assert (letter["status"], letter["topic"], letter["attempts"]) == ("open", TASKS_TOPIC, 1)
+        assert letter["size_bytes"] == len(value if value is not None else b"null")
+    for task in tasks:
+        await alice.sees_versions_audited(task, 2)
+    await asyncio.sleep(1)
+    for service in CONSUMERS:
+        letter = await operator.finds(service, record.partition, record.offset)
+        assert (await operator.settle(service, letter, "redrive")).json()["code"] == "redrive_failed"
+        discarded = await operator.settle(service, letter, "discard", {"note": "poison"})
+        assert (discarded.json()["status"], discarded.json()["attempts"]) == ("discarded", 2)
+
+
+async def test_a_record_with_a_binary_key_blocks_neither_events_nor_dead_letters(
+    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]"
+) -> None:
+    first = await producer.send_and_wait(TASKS_TOPIC, b"poison", key=b"\xff\n\x01")
+    second = await producer.send_and_wait(TASKS_TOPIC, b"poison", partition=first.partition, key=b"\n")
+    for record in (first, second):
+        for service in CONSUMERS:
+            await operator.finds(service, record.partition, record.offset)
+
+
+async def test_what_failed_by_a_defect_is_redriven_to_one_entry_after_the_repair(
+    alice: "Person", operator: Operator, stack: "StackUnderTest"
+) -> None:
+    await operator.discards_all()
+    database = await asyncpg.connect(stack.databases["audit-worker"])
+    try:
+        await database.execute(
+            "ALTER TABLE audit_entries ADD CONSTRAINT cursed CHECK (task->>'title' IS DISTINCT FROM 'cursed')"
+        )
+        task = await alice.create_task("cursed")
+        began = time.monotonic()
+
+        async def has_letter() -> bool:
+            return len(await operator.letters("audit-worker", "&status=open")) == 1
+
+        assert await within(PATIENCE, has_letter, 0.2)
+        assert time.monotonic() - began > 15, "the retries come first"
+        (letter,) = await operator.letters("audit-worker", "&status=open")
+        assert letter["subject"] == str(task["id"])
+        assert letter["reason"].startswith("CheckViolationError: ")
+        assert letter["attempts"] == 8
+        assert letter["first_failed_at"] < letter["last_failed_at"]
+        assert await operator.letters("notifier", "&status=open") == []
+        assert await alice.audit_entries(task) == []
+        assert (await operator.settle("audit-worker", letter, "redrive")).status_code == 409
+        assert dlq(stack, "SERVICE=audit-worker", "REDRIVE=all").returncode != 0
+        await database.execute("ALTER TABLE audit_entries DROP CONSTRAINT cursed")
+    finally:
+        await database.execute("ALTER TABLE audit_entries DROP CONSTRAINT IF EXISTS cursed")
+        await database.close()
+    listed = dlq(stack, "SERVICE=audit-worker").stdout
+    assert "audit-worker: 1 open" in listed
+    assert f"task.created of task {task['id']}, tried 10 x" in listed
+    shown = json.loads(dlq(stack, "SERVICE=audit-worker", f"ID={letter['id']}").stdout)
+    assert shown["event"]["data"]["task"]["title"] == "cursed"
+    redriven = dlq(stack, "SERVICE=audit-worker", f"REDRIVE={letter['id']}")
+    assert (redriven.returncode, redriven.stdout) == (0, f"{letter['id']} redriven: the inbox says fresh\n")
+    await alice.change(task, title="blessed")
+    await alice.sees_versions_audited(task, 2)
+    assert "no open dead letters" in dlq(stack, "SERVICE=audit-worker").stdout
+
+
+async def test_a_letter_is_discarded_by_command_and_only_with_a_note(
+    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
+) -> None:
+    record = await producer.send_and_wait(TASKS_TOPIC, b"poison", key=b"poison")
+    letter = await operator.finds("notifier", record.partition, record.offset)
+    assert "the note is missing" in dlq(stack, "SERVICE=notifier", f"DISCARD={letter['id']}").stderr
+    done = dlq(stack, "SERVICE=notifier", f"DISCARD={letter['id']}", "NOTE=made by a test")
+    assert (done.returncode, done.stdout) == (0, f"{letter['id']} discarded\n")
+    assert (await operator.finds("notifier", record.partition, record.offset))["note"] == "made by a test"
+
+
+async def test_an_outage_of_postgresql_longer_than_all_retries_puts_nothing_there(
+    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
+) -> None:
+    await operator.discards_all()
+    first = time.time_ns() // 1000
+    events = [make_task_event(first + number) for number in range(35)]
+    await stack.stop_part("postgres")
+    try:
+        for event in events:
+            await producer.send_and_wait(TASKS_TOPIC, event.to_json(), key=event.subject.encode())
+            await asyncio.sleep(1)
+    finally:
+        await stack.start_part("postgres")
+    await stack.wait_all_ready()
+
+    async def all_audited() -> bool:
+        url = f"{stack.urls['audit-worker']}/api/v1/audit/entries?limit=2&task_id="
+        answers = await asyncio.gather(*(operator.http.get(f"{url}{event.subject}") for event in events))
+        found = [[item["event_id"] for item in answer.json().get("items", [])] for answer in answers]
+        return found == [[event.id] for event in events]
+
+    assert await within(PATIENCE, all_audited, 0.5)
+    for service in CONSUMERS:
+        assert await operator.letters(service, "&status=open") == []
+
+
+def dlq(stack: "StackUnderTest", *settings: str) -> "subprocess.CompletedProcess[str]":
+    """Type `make dlq …` without make."""
+    place = {"TASKWIRE_HOME": str(stack.layout.home), "TASKWIRE_PORT_BASE": str(stack.layout.ports.base)}
+    given = dict(setting.split("=", 1) for setting in settings)
+    return subprocess.run(
+        [sys.executable, "-m", "devstack", "dlq"],
+        cwd=REPOSITORY,
+        env={**os.environ, "TASKWIRE_ENV_FILE": os.devnull, **place, **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
