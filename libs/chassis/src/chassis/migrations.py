@@ -16,6 +16,18 @@ from sqlalchemy.pool import NullPool
 _LOCK_KEY = 0x7461736B  # "task": two replicas that migrate at once take turns
 
 
+def service_metadata() -> MetaData:
+    """Make the metadata of a service's own tables, with the names PostgreSQL itself gives to constraints."""
+    return MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+
+
 def alembic_config(package: str, database_url: str = "") -> Config:
     """Make the configuration for the revisions of `package`, e.g. `task_api`."""
     config = Config()

@@ -7,19 +7,13 @@ from sqlmodel import SQLModel
 
 from chassis.dead_letters.models import add_dead_letter_tables
 from chassis.inbox import add_inbox_tables
+from chassis.migrations import service_metadata
 
 
 class Model(SQLModel):
     """Base of every table of notifier; constraint names are fixed so that migrations can name them."""
 
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
+    metadata: ClassVar[MetaData] = service_metadata()
 
 
 add_inbox_tables(Model.metadata)

@@ -5,15 +5,10 @@ from typing import ClassVar
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
+from chassis.migrations import service_metadata
+
 
 class Model(SQLModel):
     """Base of every table of task-api; constraint names are fixed so that migrations can name them."""
 
-    metadata: ClassVar[MetaData] = MetaData(
-        naming_convention={
-            "pk": "%(table_name)s_pkey",
-            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-            "uq": "%(table_name)s_%(column_0_N_name)s_key",
-            "ck": "%(table_name)s_%(constraint_name)s_check",
-        }
-    )
+    metadata: ClassVar[MetaData] = service_metadata()
