@@ -51,7 +51,7 @@ async def test_the_chain_cannot_fork(database: Database) -> None:
     columns = "event_id || 'x', type, task_id, task_version, owner_id, actor, changes, task, occurred_at, corr_id"
     with pytest.raises(asyncpg.UniqueViolationError, match="prev_hash"):
         await database.execute(
-            f"INSERT INTO audit_entries SELECT 9, {columns}, recorded_at, prev_hash, hash "
+            f"INSERT INTO audit_entries SELECT 9, {columns}, recorded_at, salt, content_hash, prev_hash, hash "
             "FROM audit_entries WHERE sequence = 2"
         )
 
@@ -68,6 +68,8 @@ TAMPERING = {
     "occurred_at": "occurred_at - interval '1 microsecond'",
     "corr_id": "''",
     "recorded_at": "recorded_at + interval '1 microsecond'",
+    "salt": "repeat('a', 32)",
+    "content_hash": "repeat('a', 64)",
     "prev_hash": "repeat('a', 64)",
     "hash": "repeat('a', 64)",
 }

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from pydantic import JsonValue
 
-from audit_worker.trail.chain import GENESIS, ChainFault, Head, entry_hash, exact_object, verify_chain
+from audit_worker.trail.chain import GENESIS, ChainFault, Head, content_hash, entry_hash, exact_object, verify_chain
 from audit_worker.trail.schemas import AuditEntryOut
 from chassis.testing import MORNING
 
-FIXED_HASH = "855d00fb8c25971d6ebe35b7d431cf6477e2c0a2ad6abbd956cfadf570334de1"
+FIXED_HASH = "97e150fc5d1a75c3384e930ae648cf8a9e77e26b97ce3bf873c9e93bb017308a"
 
 
 def make_entry(sequence: int, prev_hash: str) -> AuditEntryOut:
@@ -27,10 +27,13 @@ def make_entry(sequence: int, prev_hash: str) -> AuditEntryOut:
         task={"id": str(2**63 - 1), "version": sequence, "completed": False, "due_at": None},
         occurred_at=MORNING,
         corr_id="c-1",
+        salt="0" * 32,
+        content_hash="0" * 64,
         recorded_at=MORNING.replace(microsecond=0),
         prev_hash=prev_hash,
         hash="0" * 64,
     )
+    entry = entry.model_copy(update={"content_hash": content_hash(entry)})
     return entry.model_copy(update={"hash": entry_hash(entry)})
 
 
@@ -41,18 +44,32 @@ def make_chain(length: int, after: Head = GENESIS) -> list[AuditEntryOut]:
     return entries
 
 
-def hash_by_the_recipe(item: dict[str, JsonValue]) -> str:
-    """Follow the recipe in chain.py with nothing but the standard library, from an entry as the API gives it."""
-    content = {name: value for name, value in item.items() if name != "hash"}
-    for name in ("sequence", "task_id", "task_version"):
-        content[name] = str(content[name])
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+CONTENT = ("salt", "owner_id", "actor", "changes", "task", "corr_id")
+
+
+def digest(members: dict[str, JsonValue]) -> str:
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def test_the_hash_is_what_the_recipe_says() -> None:
+def test_the_hashes_are_what_the_recipe_says() -> None:
+    """Follow the recipe in chain.py with nothing but the standard library, from an entry as the API gives it."""
     [entry] = make_chain(1)
-    assert entry.hash == hash_by_the_recipe(json.loads(entry.model_dump_json()))
+    item: dict[str, JsonValue] = json.loads(entry.model_dump_json())
+    assert entry.content_hash == digest({name: item[name] for name in CONTENT})
+    chained = {name: value for name, value in item.items() if name not in {*CONTENT, "hash"}}
+    for name in ("sequence", "task_id", "task_version"):
+        chained[name] = str(chained[name])
+    assert entry.hash == digest(chained)
+
+
+def test_the_chain_holds_when_content_is_erased() -> None:
+    """Erasure takes the content and leaves its digest: what is chained does not change."""
+    entries = make_chain(3)
+    erased = {"salt": "", "owner_id": "", "actor": "", "changes": {}, "task": {}, "corr_id": ""}
+    entries[1] = entries[1].model_copy(update=erased)
+    assert [fault.problem for fault in verify_chain(entries)] == ["the content does not fit its content_hash"]
+    assert entries[1].hash == entry_hash(entries[1])
 
 
 def test_the_hash_of_a_fixed_entry_never_changes() -> None:
@@ -87,6 +104,8 @@ TAMPERED: dict[str, object] = {
     "task": {"id": "1"},
     "occurred_at": MORNING + timedelta(microseconds=1),
     "corr_id": "c-2",
+    "salt": "1" * 32,
+    "content_hash": "f" * 64,
     "recorded_at": MORNING,
     "prev_hash": "f" * 64,
     "hash": "f" * 64,

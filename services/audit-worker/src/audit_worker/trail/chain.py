@@ -3,13 +3,16 @@
 The recipe, for whoever wants to check the trail with a program of their own. It needs nothing but the entries
 as `GET /api/v1/audit/entries` gives them to an auditor, in the order of `sequence`:
 
-1. Take the entry as a JSON object and remove `hash`; every other member stays.
-2. Write `sequence`, `task_id` and `task_version` as strings of decimal digits (`7` becomes `"7"`): they are
-   64-bit integers, and RFC 8785 knows only what an IEEE 754 double holds exactly.
-3. Serialise it by RFC 8785 (JSON Canonicalization Scheme) and take the SHA-256 of those bytes. Its 64
-   lower-case hexadecimal digits are the entry's `hash`.
-4. `prev_hash` is the `hash` of the entry before, 64 zeros for the first, whose `sequence` is 1; each further
+1. `content_hash`: take `salt`, `owner_id`, `actor`, `changes`, `task` and `corr_id` as one JSON object, serialise it by
+   RFC 8785 (JSON Canonicalization Scheme), and take the SHA-256 of those bytes, as 64 lower-case hexadecimal digits.
+2. `hash`: take the other members of the entry but `hash` itself (`content_hash` and `prev_hash` are among them).
+   Write `sequence`, `task_id` and `task_version` as strings of decimal digits (`7` becomes `"7"`): they are 64-bit
+   integers, and RFC 8785 knows only what an IEEE 754 double holds exactly. Serialise and digest as above.
+3. `prev_hash` is the `hash` of the entry before, 64 zeros for the first, whose `sequence` is 1; each further
    `sequence` is one more than the one before.
+
+What is about people is in the content, which the chain holds only by its digest: it can be erased, its salt with it,
+and the chain still holds. The salt is random, so what was erased cannot be found again by guessing.
 
 Times are text, RFC 3339 in UTC with six digits of a second and `Z` (`2026-03-01T08:30:00.123456Z`). Inside
 `changes` and `task`, numbers of more than 2^53 - 1 either way, which a double may not hold exactly, were
@@ -21,6 +24,7 @@ was noted elsewhere.
 
 import hashlib
 import math
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +76,10 @@ class ChainedEntry(Protocol):
     @property
     def corr_id(self) -> str: ...  # noqa: D102
     @property
+    def salt(self) -> str: ...  # noqa: D102
+    @property
+    def content_hash(self) -> str: ...  # noqa: D102
+    @property
     def recorded_at(self) -> datetime: ...  # noqa: D102
     @property
     def prev_hash(self) -> str: ...  # noqa: D102
@@ -93,27 +101,47 @@ class ChainFault:
 
 
 def entry_hash(entry: ChainedEntry) -> str:
-    """Compute what the hash of an entry must be; its own `hash` is not looked at.
+    """Compute what the hash of an entry must be; its own `hash` is not looked at."""
+    return _digest(
+        {
+            "sequence": str(entry.sequence),
+            "event_id": entry.event_id,
+            "type": entry.type,
+            "task_id": str(entry.task_id),
+            "task_version": str(entry.task_version),
+            "occurred_at": utc_text(entry.occurred_at),
+            "recorded_at": utc_text(entry.recorded_at),
+            "content_hash": entry.content_hash,
+            "prev_hash": entry.prev_hash,
+        }
+    )
+
+
+def content_hash(entry: ChainedEntry) -> str:
+    """Compute what the digest of an entry's content must be; its own `content_hash` is not looked at.
 
     Raises:
-        ValueError: The entry holds something that no stored entry can hold, so it was tampered with.
+        ValueError: The content holds something that no stored entry can hold, so it was tampered with.
     """
-    hashed: dict[str, JsonValue] = {
-        "sequence": str(entry.sequence),
-        "event_id": entry.event_id,
-        "type": entry.type,
-        "task_id": str(entry.task_id),
-        "task_version": str(entry.task_version),
-        "owner_id": entry.owner_id,
-        "actor": entry.actor,
-        "changes": dict(entry.changes),
-        "task": dict(entry.task),
-        "occurred_at": utc_text(entry.occurred_at),
-        "corr_id": entry.corr_id,
-        "recorded_at": utc_text(entry.recorded_at),
-        "prev_hash": entry.prev_hash,
-    }
-    return hashlib.sha256(rfc8785.dumps(hashed)).hexdigest()
+    return _digest(
+        {
+            "salt": entry.salt,
+            "owner_id": entry.owner_id,
+            "actor": entry.actor,
+            "changes": dict(entry.changes),
+            "task": dict(entry.task),
+            "corr_id": entry.corr_id,
+        }
+    )
+
+
+def new_salt() -> str:
+    """Make the salt of an entry: 128 random bits, in hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def _digest(members: dict[str, JsonValue]) -> str:
+    return hashlib.sha256(rfc8785.dumps(members)).hexdigest()
 
 
 def exact_object(members: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -162,7 +190,11 @@ def _problems(entry: ChainedEntry, last: Head) -> list[str]:
     if entry.prev_hash != last.hash:
         problems.append("prev_hash is not the hash of the entry before")
     try:
-        intact = entry.hash == entry_hash(entry)
+        intact = entry.content_hash == content_hash(entry)
     except ValueError as error:
-        return [*problems, f"cannot be hashed: {error}"]
-    return problems if intact else [*problems, "the hash does not fit the content"]
+        return [*problems, f"the content cannot be hashed: {error}"]
+    if not intact:
+        problems.append("the content does not fit its content_hash")
+    if entry.hash != entry_hash(entry):
+        problems.append("the hash does not fit the entry")
+    return problems

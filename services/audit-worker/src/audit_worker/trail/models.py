@@ -21,6 +21,7 @@ class AuditEntry(Model, table=True):
         CheckConstraint("sequence >= 1", name="sequence"),
         CheckConstraint("task_id >= 1", name="task_id"),
         CheckConstraint("task_version >= 1", name="task_version"),
+        CheckConstraint(f"content_hash ~ {_SHA256}", name="content_hash"),
         CheckConstraint(f"prev_hash ~ {_SHA256}", name="prev_hash"),
         CheckConstraint(f"hash ~ {_SHA256}", name="hash"),
         # Serves the list of one's own entries, oldest first, and its count.
@@ -42,6 +43,8 @@ class AuditEntry(Model, table=True):
     occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
     corr_id: str = Field(sa_column=Column(Text, nullable=False))
     recorded_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    salt: str = Field(sa_column=Column(Text, nullable=False))
+    content_hash: str = Field(sa_column=Column(Text, nullable=False))
     # Unique: a chain that forked cannot be stored.
     prev_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     hash: str = Field(sa_column=Column(Text, nullable=False))
@@ -63,6 +66,8 @@ class NewEntry:
     occurred_at: datetime
     corr_id: str
     recorded_at: datetime
+    salt: str
+    content_hash: str
     prev_hash: str
     hash: str
 

@@ -46,5 +46,9 @@ class AuditEntryOut(BaseModel):
     occurred_at: Annotated[HashedTime, Field(description="when the change was made")]
     corr_id: Annotated[str, Field(description="correlation id of the request that made the change")]
     recorded_at: Annotated[HashedTime, Field(description="when this entry was written")]
+    salt: Annotated[str, Field(description="random, part of the content")]
+    content_hash: Annotated[
+        Sha256, Field(description="SHA-256 over salt, owner_id, actor, changes, task and corr_id, by RFC 8785")
+    ]
     prev_hash: Annotated[Sha256, Field(description="`hash` of the entry before; 64 zeros in the first")]
-    hash: Annotated[Sha256, Field(description="SHA-256 over this entry's other members, by RFC 8785")]
+    hash: Annotated[Sha256, Field(description="SHA-256 over the members that are not content, by RFC 8785")]

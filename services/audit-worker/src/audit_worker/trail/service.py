@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.auth import visible_owner
-from audit_worker.trail.chain import Head, entry_hash, exact_object
+from audit_worker.trail.chain import Head, content_hash, entry_hash, exact_object, new_salt
 from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
 from chassis.identity import Principal
@@ -82,9 +82,12 @@ def _entry_of(event: TaskEvent, head: Head, now: datetime) -> NewEntry:
         occurred_at=data.occurred_at,
         corr_id=data.corr_id,
         recorded_at=now,
+        salt=new_salt(),
+        content_hash="",
         prev_hash=head.hash,
         hash="",
     )
+    entry.content_hash = content_hash(entry)
     entry.hash = entry_hash(entry)
     return entry
 

@@ -75,6 +75,8 @@ def _create_trail() -> None:
         sa.Column("occurred_at", _TIMESTAMP, nullable=False),
         sa.Column("corr_id", sa.Text, nullable=False),
         sa.Column("recorded_at", _TIMESTAMP, nullable=False),
+        sa.Column("salt", sa.Text, nullable=False),
+        sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("prev_hash", sa.Text, nullable=False),
         sa.Column("hash", sa.Text, nullable=False),
         sa.UniqueConstraint("event_id", name="audit_entries_event_id_key"),
@@ -82,6 +84,7 @@ def _create_trail() -> None:
         sa.CheckConstraint("sequence >= 1", name=op.f("audit_entries_sequence_check")),
         sa.CheckConstraint("task_id >= 1", name=op.f("audit_entries_task_id_check")),
         sa.CheckConstraint("task_version >= 1", name=op.f("audit_entries_task_version_check")),
+        sa.CheckConstraint("content_hash ~ '^[0-9a-f]{64}$'", name=op.f("audit_entries_content_hash_check")),
         sa.CheckConstraint("prev_hash ~ '^[0-9a-f]{64}$'", name=op.f("audit_entries_prev_hash_check")),
         sa.CheckConstraint("hash ~ '^[0-9a-f]{64}$'", name=op.f("audit_entries_hash_check")),
     )
