@@ -153,3 +153,11 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "metadata": {"rawPayload": "true"},
         },
     ]
+
+
+async def test_the_api_document_shows_no_route_of_the_sidecar(
+    client: httpx2.AsyncClient,
+) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert "/api/v1/notifications" in paths
+    assert [path for path in paths if not path.startswith(("/api/v1/", "/health/"))] == []

@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx2
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
@@ -87,6 +88,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database: Database = app.state.database
+        _hide_the_sidecars_routes(app)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             keys = await stack.enter_async_context(_key_source(settings))
@@ -103,6 +105,13 @@ def _lifespan(
             _logger.info("stopping")
 
     return lifespan
+
+
+def _hide_the_sidecars_routes(app: FastAPI) -> None:
+    """Keep what only daprd may call out of the OpenAPI document; Dapr's extension declares it like an API."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path.startswith(("/dapr/", "/events/")):
+            route.include_in_schema = False
 
 
 @asynccontextmanager
