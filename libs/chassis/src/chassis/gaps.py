@@ -7,9 +7,8 @@ arrive: what arrived becomes a closed gap of its own, so the table keeps the his
 Whoever changes the gaps of a subject holds that subject's row of the inbox, so two deliveries never meet here.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
@@ -19,14 +18,13 @@ from prometheus_client import Gauge
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chassis.database import Database, DatabaseUnavailableError
-from chassis.logging import get_logger
+from chassis.database import Database
+from chassis.periodic import repeating
 
 _OBSERVE_INTERVAL: Final = 5.0
 
 _open_gaps = Gauge("taskwire_inbox_open_gaps", "Gaps in the versions of a task that no late event has closed")
 _oldest_gap = Gauge("taskwire_inbox_oldest_gap_age_seconds", "Age of the oldest of them")
-_logger = get_logger(__name__)
 
 
 @dataclass(eq=False)
@@ -151,27 +149,9 @@ async def observe_gaps(database: Database) -> None:
     _oldest_gap.set(max(0.0, float(age)))
 
 
-@asynccontextmanager
-async def observing_gaps(database: Database) -> AsyncIterator[None]:
+def observing_gaps(database: Database) -> AbstractAsyncContextManager[None]:
     """Keep the gauges up to date in the background; the table is asked because other replicas write it too."""
-    task = asyncio.create_task(_observe(database), name="observe-gaps")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _observe(database: Database) -> None:
-    while True:
-        try:
-            await observe_gaps(database)
-        except DatabaseUnavailableError:
-            pass  # readiness says so already
-        except Exception:  # gauges must not end anything; before the migration there is no table, for one
-            _logger.exception("gaps cannot be observed")
-        await asyncio.sleep(_OBSERVE_INTERVAL)
+    return repeating("observe-gaps", _OBSERVE_INTERVAL, lambda: observe_gaps(database))
 
 
 def add_gap_table(metadata: sa.MetaData) -> None:

@@ -4,8 +4,7 @@ The handler answers SUCCESS or RETRY and nothing else: behind a dead-letter topi
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from dapr.ext.fastapi import DaprApp
@@ -23,6 +22,7 @@ from chassis.dead_letters.reasons import storable
 from chassis.dead_letters.repository import DeadLetterRepository
 from chassis.inbox import ReceivedEvent
 from chassis.logging import get_logger
+from chassis.periodic import repeating
 from chassis.subscriptions import refuse_all_but_the_sidecar
 from task_events import TaskEvent
 from task_events.topics import PUBSUB_NAME
@@ -107,23 +107,11 @@ def failure_notes(database: Database) -> OnFailure:
     return note
 
 
-@asynccontextmanager
-async def counting_open_letters(database: Database) -> AsyncIterator[None]:
+def counting_open_letters(database: Database) -> AbstractAsyncContextManager[None]:
     """Keep the gauge of open letters while the application runs, in each replica, whoever closes them."""
-    task = asyncio.create_task(_count_for_ever(database))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    return repeating("count-open-dead-letters", _COUNT_EVERY, lambda: _count_open(database))
 
 
-async def _count_for_ever(database: Database) -> None:
-    while True:
-        try:
-            async with database.session() as session:
-                _open.set(await DeadLetterRepository(session).count(status=Status.OPEN))
-        except Exception as error:  # noqa: BLE001  (the last figure stands until there is a new one)
-            _logger.debug("open dead letters were not counted", error=repr(error))
-        await asyncio.sleep(_COUNT_EVERY)
+async def _count_open(database: Database) -> None:
+    async with database.session() as session:
+        _open.set(await DeadLetterRepository(session).count(status=Status.OPEN))
