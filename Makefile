@@ -21,6 +21,7 @@ help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
+	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
 	@echo "  TASKWIRE_HOME            data, logs and run files (~/.local/share/taskwire)"
 	@echo "  TASKWIRE_CACHE           what was fetched once (~/.cache/taskwire)"
 

@@ -1,7 +1,10 @@
 from pathlib import Path
 
-from devstack.layout import Ports
-from devstack.services import SERVICES, Tokens, read_dotenv, service_environment
+import pytest
+
+from devstack.failures import ProvisionError
+from devstack.layout import MAX_SERVICES, Ports
+from devstack.services import SERVICES, Tokens, planned, read_dotenv, service_environment
 from devstack.sidecar import sidecar_command
 
 TASK_API = SERVICES[0]
@@ -88,3 +91,39 @@ def test_every_service_has_its_place_in_the_port_plan() -> None:
         ("audit-worker", 1),
         ("notifier", 2),
     ]
+
+
+def test_one_replica_of_each_service_runs_unless_more_are_asked_for() -> None:
+    assert list(planned({})) == list(SERVICES)
+
+
+def test_a_further_replica_has_a_name_and_a_place_of_its_own_and_shares_the_rest() -> None:
+    added = planned({"TASKWIRE_REPLICAS": "task-api=2, notifier=3"})[len(SERVICES) :]
+
+    assert [(service.name, service.sidecar, service.app_id, service.index) for service in added] == [
+        ("task-api-2", "daprd-task-api-2", "task-api", 3),
+        ("notifier-2", "daprd-notifier-2", "notifier", 4),
+        ("notifier-3", "daprd-notifier-3", "notifier", 5),
+    ]
+    assert [service.consumes for service in added] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "wanted", ["task-api", "task-api=0", "task-api=-1", "task-api=x", "nobody=2", "task-api=2,task-api=2"]
+)
+def test_replicas_that_make_no_sense_are_refused(wanted: str) -> None:
+    with pytest.raises(ProvisionError, match="TASKWIRE_REPLICAS is not usable"):
+        planned({"TASKWIRE_REPLICAS": wanted})
+
+
+def test_there_are_no_more_replicas_than_ports() -> None:
+    assert len(planned({"TASKWIRE_REPLICAS": "task-api=8"})) == MAX_SERVICES
+    with pytest.raises(ProvisionError, match=f"ports for {MAX_SERVICES} replicas"):
+        planned({"TASKWIRE_REPLICAS": "task-api=7,notifier=3"})
+
+
+def test_the_sidecar_reads_other_components_where_somebody_names_them() -> None:
+    command = sidecar_command(TASK_API, Path("/daprd"), PORTS, {"TASKWIRE_COMPONENTS": "/else"}, Tokens("d", "a"))
+
+    assert command.argv[command.argv.index("--resources-path") + 1] == "/else"
+    assert command.argv[command.argv.index("--config") + 1] == "/else/configuration.yaml"

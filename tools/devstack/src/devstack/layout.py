@@ -13,6 +13,8 @@ HOST: Final = "127.0.0.1"
 """Every part listens here and nowhere else: the stack is for one machine."""
 
 DEFAULT_PORT_BASE: Final = 8000
+MAX_SERVICES: Final = 10
+"""Each kind of port has so many places, ten apart."""
 _LOWEST_PORT: Final = 1024
 _HIGHEST_PORT: Final = 65_535
 _LAST_OFFSET: Final = 60

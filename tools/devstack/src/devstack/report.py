@@ -1,22 +1,24 @@
 """The state of a stack put together from its parts."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from devstack.credentials import Credentials
 from devstack.layout import HOST, Layout
 from devstack.part import Part
-from devstack.services import SERVICES, Service, database_url, url
+from devstack.services import Service, database_url, url
 from devstack.stack import KAFKA, POSTGRES
 from devstack.state import STOPPING, PartReport, ServiceReport, StackReport
 
 
-def stack_report(layout: Layout, credentials: Credentials, state: str, parts: Mapping[str, Part]) -> StackReport:
+def stack_report(
+    layout: Layout, credentials: Credentials, state: str, services: Sequence[Service], parts: Mapping[str, Part]
+) -> StackReport:
     """Everything other commands need to know about a running stack."""
     return StackReport(
         running=state != STOPPING,
         state=state,
-        services={service.app_id: _service(service, layout, credentials, parts) for service in SERVICES},
+        services={service.name: _service(service, layout, credentials, parts) for service in services},
         kafka=f"{HOST}:{layout.ports.kafka}",
         kafka_pid=_pid(parts, KAFKA),
         postgres_pid=_pid(parts, POSTGRES),
@@ -30,7 +32,7 @@ def stack_report(layout: Layout, credentials: Credentials, state: str, parts: Ma
 def _service(service: Service, layout: Layout, credentials: Credentials, parts: Mapping[str, Part]) -> ServiceReport:
     return ServiceReport(
         url=url(service, layout.ports),
-        pid=_pid(parts, service.app_id),
+        pid=_pid(parts, service.name),
         dapr_pid=_pid(parts, service.sidecar),
         dapr_http=layout.ports.dapr_http(service.index),
         dapr_grpc=layout.ports.dapr_grpc(service.index),

@@ -66,10 +66,9 @@ def _elsewhere(layout: Layout) -> str:
 
 def _addresses(report: StackReport) -> dict[str, str]:
     found = {}
-    for service in SERVICES:
-        place = report["services"][service.app_id]
-        found[service.app_id] = place["url"]
-        found[service.sidecar] = f"http://{HOST}:{place['dapr_http']} (gRPC {place['dapr_grpc']})"
+    for name, place in report["services"].items():
+        found[name] = place["url"]
+        found[f"daprd-{name}"] = f"http://{HOST}:{place['dapr_http']} (gRPC {place['dapr_grpc']})"
     postgres = next(iter(report["services"].values()))["postgres"].rpartition("@")[2].partition("/")[0]
     return {**found, "kafka": report["kafka"], "postgres": postgres}
 

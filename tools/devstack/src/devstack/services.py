@@ -1,11 +1,12 @@
 """The services of Taskwire and what each is told when it starts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from devstack.layout import HOST, Ports
+from devstack.failures import ProvisionError
+from devstack.layout import HOST, MAX_SERVICES, Ports
 
 AUTH_ISSUER: Final = "taskwire-dev"
 AUTH_AUDIENCE: Final = "taskwire"
@@ -15,24 +16,31 @@ DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Service:
-    """One service.
+    """One replica of a service.
 
     Attributes:
-        app_id: Its name towards Dapr, Kafka (consumer group) and people.
+        app_id: Its name towards Dapr and Kafka (consumer group); the same for all replicas.
         module: Python package; `python -m` it to serve or to migrate. Also its database and role.
         index: Its place in the port plan.
         consumes: Whether events are delivered to it, which decides who of app and sidecar ends first.
+        replica: 1 for the first one, which is usually the only one.
     """
 
     app_id: str
     module: str
     index: int
     consumes: bool
+    replica: int = 1
+
+    @property
+    def name(self) -> str:
+        """What people call it: the app id, with a number from the second replica on."""
+        return self.app_id if self.replica == 1 else f"{self.app_id}-{self.replica}"
 
     @property
     def sidecar(self) -> str:
         """Name of the daprd beside it."""
-        return f"daprd-{self.app_id}"
+        return f"daprd-{self.name}"
 
 
 SERVICES: Final = (
@@ -40,6 +48,32 @@ SERVICES: Final = (
     Service("audit-worker", "audit_worker", 1, consumes=True),
     Service("notifier", "notifier", 2, consumes=True),
 )
+"""One replica of each, which is what runs unless `TASKWIRE_REPLICAS` says otherwise."""
+
+REPLICAS_FIX: Final = "Name services and numbers, for instance TASKWIRE_REPLICAS=task-api=2,notifier=2"
+
+
+def planned(environment: Mapping[str, str]) -> Sequence[Service]:
+    """Every replica of every service: those of `SERVICES`, and what `TASKWIRE_REPLICAS` adds to them.
+
+    Raises:
+        ProvisionError: The setting names no service of ours, makes no sense or asks for more than there are ports.
+    """
+    wanted = environment.get("TASKWIRE_REPLICAS", "")
+    plan = list(SERVICES)
+    known = {service.app_id: service for service in SERVICES}
+    for item in filter(None, (part.strip() for part in wanted.split(","))):
+        app_id, _, count = item.partition("=")
+        if app_id not in known or not count.isdecimal() or int(count) < 1:
+            raise ProvisionError("TASKWIRE_REPLICAS is not usable", f"{item!r} is no service and number", REPLICAS_FIX)
+        if len(plan) + int(count) - 1 > MAX_SERVICES:
+            most = f"there are ports for {MAX_SERVICES} replicas in all"
+            raise ProvisionError("TASKWIRE_REPLICAS is not usable", most, REPLICAS_FIX)
+        plan += [
+            replace(known[app_id], index=len(plan) + number, replica=number + 2) for number in range(int(count) - 1)
+        ]
+        del known[app_id]
+    return plan
 
 
 @dataclass(frozen=True)

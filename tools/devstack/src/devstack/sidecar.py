@@ -9,7 +9,7 @@ from devstack.process import Command
 from devstack.services import DEAD_LETTER_BYTES, Service, Tokens, without_dapr
 
 RESOURCES: Final = REPOSITORY / "components"
-CONFIGURATION: Final = RESOURCES / "configuration.yaml"
+CONFIGURATION: Final = "configuration.yaml"
 HEALTH_PATH: Final = "/v1.0/healthz"
 APP_HEALTH_PATH: Final = "/health/ready"
 DRAIN_SECONDS: Final = 10
@@ -19,6 +19,7 @@ def sidecar_command(
     service: Service, daprd: Path, ports: Ports, inherited: Mapping[str, str], tokens: Tokens
 ) -> Command:
     """The daprd of a service, listening on the loopback address alone, without actors, jobs or control plane."""
+    resources = Path(inherited.get("TASKWIRE_COMPONENTS") or RESOURCES)
     options = {
         "app-id": service.app_id,
         "app-port": str(ports.app(service.index)),
@@ -31,8 +32,8 @@ def sidecar_command(
         "dapr-internal-grpc-listen-address": HOST,
         "metrics-port": str(ports.dapr_metrics(service.index)),
         "metrics-listen-address": HOST,
-        "resources-path": str(RESOURCES),
-        "config": str(CONFIGURATION),
+        "resources-path": str(resources),
+        "config": str(resources / CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
     }
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]

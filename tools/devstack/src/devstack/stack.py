@@ -21,7 +21,7 @@ from devstack.postgres import PostgresServer
 from devstack.probe import http_status
 from devstack.process import Command, describe_exit, log_tail, signal_group, spawn
 from devstack.provision import Programs
-from devstack.services import SERVICES, Service, Tokens, database_url, service_environment, url
+from devstack.services import Service, Tokens, database_url, service_environment, url
 from devstack.sidecar import APP_HEALTH_PATH, DRAIN_SECONDS, HEALTH_PATH, sidecar_command
 
 POSTGRES: Final = "postgres"
@@ -37,6 +37,7 @@ class Stack:
 
     Attributes:
         layout: Paths and ports.
+        services: Every replica that shall run.
         programs: What provisioning found.
         credentials: The stack's secrets.
         inherited: The environment that goes through to services and sidecars.
@@ -45,6 +46,7 @@ class Stack:
     """
 
     layout: Layout
+    services: Sequence[Service]
     programs: Programs
     credentials: Credentials
     inherited: Mapping[str, str]
@@ -84,7 +86,7 @@ class Stack:
             await _up(part)
             await ensure_databases(server, self.credentials.role_passwords)
         async with asyncio.TaskGroup() as group:
-            for service in SERVICES:
+            for service in self.services:
                 group.create_task(self._service(service, tokens))
 
     async def _log_then_sidecars(self, tokens: Tokens) -> None:
@@ -104,11 +106,11 @@ class Stack:
             await _up(part)
             await ensure_topics(broker.bootstrap, TOPICS)
         async with asyncio.TaskGroup() as group:
-            for service in SERVICES:
+            for service in self.services:
                 group.create_task(self._sidecar(service, tokens))
 
     async def _service(self, service: Service, tokens: Tokens) -> None:
-        ports, log = self.layout.ports, self.layout.log_file(service.app_id)
+        ports, log = self.layout.ports, self.layout.log_file(service.name)
         told = {
             "TASKWIRE_DATABASE_URL": database_url(service, ports, self.credentials.role_passwords[service.module]),
             "TASKWIRE_AUTH_HS256_SECRET": self.credentials.auth_secret,
@@ -122,8 +124,8 @@ class Stack:
         async def ready() -> bool:
             return await http_status(ports.app(service.index), APP_HEALTH_PATH) in _OK
 
-        part = self.crew.add(PartSpec(service.app_id, partial(command, "serve"), ready, log, stop_grace=20.0))
-        with self.console.step(f"{service.app_id} on {url(service, ports)}"):
+        part = self.crew.add(PartSpec(service.name, partial(command, "serve"), ready, log, stop_grace=20.0))
+        with self.console.step(f"{service.name} on {url(service, ports)}"):
             await self._migrate(service, command("migrate"))
             await _up(part)
 
@@ -137,11 +139,11 @@ class Stack:
 
         log = self.layout.log_file(service.sidecar)
         part = self.crew.add(PartSpec(service.sidecar, command, ready, log, stop_grace=DRAIN_SECONDS + 5.0))
-        with self.console.step(f"Dapr beside {service.app_id} on {HOST}:{ports.dapr_http(service.index)}"):
+        with self.console.step(f"Dapr beside {service.name} on {HOST}:{ports.dapr_http(service.index)}"):
             await _up(part)
 
     async def _migrate(self, service: Service, command: Command) -> None:
-        log = self.layout.log_file(service.app_id)
+        log = self.layout.log_file(service.name)
         process = await spawn(command, log)
         self.crew.began(process.pid)
         try:
@@ -163,17 +165,17 @@ class Stack:
             raise error
 
 
-def stop_stages() -> list[Sequence[str]]:
+def stop_stages(services: Sequence[Service]) -> list[Sequence[str]]:
     """Names of parts in the order they end, stage by stage.
 
     A sidecar that delivers events drains while its app is still there to take them; an app that only publishes
     ends before the sidecar it publishes through.
     """
-    consumers = [service for service in SERVICES if service.consumes]
-    publishers = [service for service in SERVICES if not service.consumes]
+    consumers = [service for service in services if service.consumes]
+    publishers = [service for service in services if not service.consumes]
     return [
-        [*(service.sidecar for service in consumers), *(service.app_id for service in publishers)],
-        [*(service.app_id for service in consumers), *(service.sidecar for service in publishers)],
+        [*(service.sidecar for service in consumers), *(service.name for service in publishers)],
+        [*(service.name for service in consumers), *(service.sidecar for service in publishers)],
         [KAFKA],
         [POSTGRES],
     ]

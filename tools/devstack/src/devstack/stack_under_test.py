@@ -37,7 +37,13 @@ _ATTEMPTS: Final = 3
 class StackUnderTest:
     """One stack, run by a supervisor process of its own; ends with this process at the latest."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Prepare a stack.
+
+        Args:
+            environment: Settings that differ from our own environment's, for the stack and its services.
+        """
+        self._environment = dict(environment or {})
         self._home = Path(tempfile.mkdtemp(prefix="taskwire-stack-"))
         self._supervisor: subprocess.Popen[bytes] | None = None
         self.layout = self._layout()
@@ -169,6 +175,7 @@ class StackUnderTest:
 
     def _start(self) -> None:
         chosen = {
+            **self._environment,
             "TASKWIRE_HOME": str(self.layout.home),
             "TASKWIRE_CACHE": str(self.layout.cache),
             "TASKWIRE_PORT_BASE": str(self.layout.ports.base),

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +22,7 @@ from devstack.ports import require_free, stack_ports
 from devstack.process import start_time
 from devstack.provision import provision
 from devstack.report import stack_report
-from devstack.services import SERVICES
+from devstack.services import Service, planned
 from devstack.signals import stop_requests, stoppable
 from devstack.stack import Stack, stop_stages
 
@@ -51,16 +51,17 @@ class Supervisor:
         Raises:
             ProvisionError: It could not be brought up; everything that was started is down again.
         """
+        services = planned(self.inherited)
         self.layout.make_directories()
         with _only_one(self.layout), stoppable():
             self._clean_up_after_a_crash()
-            require_free(stack_ports(self.layout.ports, [s.app_id for s in SERVICES]), self.layout.ports.base)
+            require_free(stack_ports(self.layout.ports, [s.name for s in services]), self.layout.ports.base)
             programs = provision(self.layout, self.console)
-            credentials = Credentials.ensure(self.layout.credentials_file, [s.module for s in SERVICES])
-            publisher = _Publisher(self.layout, credentials)
+            credentials = Credentials.ensure(self.layout.credentials_file, [s.module for s in services])
+            publisher = _Publisher(self.layout, credentials, services)
             with Crew(self.console, publisher.publish) as crew:
                 publisher.crew = crew
-                stack = Stack(self.layout, programs, credentials, self.inherited, self.console, crew)
+                stack = Stack(self.layout, services, programs, credentials, self.inherited, self.console, crew)
                 asyncio.run(self._supervise(stack, publisher))
             self.layout.state_file.unlink(missing_ok=True)
 
@@ -85,19 +86,20 @@ class Supervisor:
                         await stop.wait()
             finally:
                 publisher.enter(state.STOPPING)
-                await self._end(stack.crew)
+                await self._end(stack)
 
-    async def _end(self, crew: Crew) -> None:
+    async def _end(self, stack: Stack) -> None:
         with self.console.step("Stopping"):
-            await crew.stop(stop_stages())
+            await stack.crew.stop(stop_stages(stack.services))
 
 
 class _Publisher:
     """Writes the state file whenever something changed."""
 
-    def __init__(self, layout: Layout, credentials: Credentials) -> None:
+    def __init__(self, layout: Layout, credentials: Credentials, services: Sequence[Service]) -> None:
         self._layout = layout
         self._credentials = credentials
+        self._services = services
         self._state = state.STARTING
         self._began = time.time()
         self.crew: Crew | None = None
@@ -109,7 +111,7 @@ class _Publisher:
     def publish(self) -> None:
         if self.crew is None:
             return
-        report = stack_report(self._layout, self._credentials, self._state, self.crew.parts)
+        report = stack_report(self._layout, self._credentials, self._state, self._services, self.crew.parts)
         report["started_at"] = self._began
         with contextlib.suppress(OSError):
             # A full disk must not end the stack; the next change tries again.

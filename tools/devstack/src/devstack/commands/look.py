@@ -16,7 +16,6 @@ from devstack.layout import HOST, Layout, Ports
 from devstack.probe import http_status
 from devstack.process import log_tail
 from devstack.screen import status_table
-from devstack.services import SERVICES
 from devstack.sidecar import APP_HEALTH_PATH
 from devstack.state import StackReport, read_report
 
@@ -56,9 +55,9 @@ async def _well(report: StackReport) -> dict[str, bool]:
     """Which parts answer right now, whatever the supervisor thinks of them."""
     ports = Ports(report["port_base"])
     well = {"kafka": _listens(ports.kafka), "postgres": _listens(ports.postgres)}
-    for service in SERVICES:
-        well[service.app_id] = await http_status(ports.app(service.index), APP_HEALTH_PATH) is not None
-        well[service.sidecar] = _listens(ports.dapr_http(service.index))
+    for name, place in report["services"].items():
+        well[name] = await http_status(int(place["url"].rpartition(":")[2]), APP_HEALTH_PATH) is not None
+        well[f"daprd-{name}"] = _listens(place["dapr_http"])
     return well
 
 
