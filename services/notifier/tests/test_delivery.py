@@ -77,10 +77,10 @@ async def test_concurrent_deliveries_lose_nothing(client: httpx2.AsyncClient) ->
     assert {item["event_id"] for item in await inbox_of(client)} == {event.id for event in events}
 
 
-async def test_a_stale_event_tells_nobody(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_stale_event_is_told_too(client: httpx2.AsyncClient, database: Database) -> None:
     late, early = make_task_event(1, 1), make_task_event(1, 2)
     assert await deliver(client, early, late) == ["SUCCESS"] * 2
-    assert [notification["event_id"] for notification in await inbox_of(client)] == [early.id]
+    assert [notification["event_id"] for notification in await inbox_of(client)] == [late.id, early.id]
     verdict = await database.fetchval("SELECT verdict FROM inbox_events WHERE event_id = $1", late.id)
     assert verdict == "stale"
 

@@ -7,7 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
-from chassis.inbox import ReceivedEvent, Verdict
+from chassis.inbox import ReceivedEvent
 from chassis.pagination import Page, cut_page, decode_cursor
 from notifier.inbox.models import Notification
 from notifier.inbox.repository import NotificationRepository
@@ -40,11 +40,11 @@ class NotificationFilter:
 async def notify_owners(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
     """Write the notifications of events that were not seen before; the caller commits.
 
-    A stale event makes none: people were told of a newer state already, and news of an older one after it
-    would read as if the task had changed back.
+    A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
+    told of a newer change first would otherwise never hear of this one, and what people are told would depend
+    on the order in which events happen to arrive.
     """
-    fresh = [item.event for item in received if item.receipt.verdict is Verdict.FRESH]
-    await NotificationRepository(session).add_all([_notification_of(event) for event in fresh])
+    await NotificationRepository(session).add_all([_notification_of(item.event) for item in received])
 
 
 def _notification_of(event: TaskEvent) -> Notification:
