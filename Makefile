@@ -13,7 +13,7 @@ typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepa
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench check contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench chaos check contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -63,6 +63,9 @@ test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (
 
 bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
 	@$(python) tests/load/latency.py $(ARGS)
+
+chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
+	@$(python) -m tests.chaos
 
 check: prepare ## Style, types, import rules, event contract, lock file
 	@echo "ruff check";          .venv/bin/ruff check --quiet .

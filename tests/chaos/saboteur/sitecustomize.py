@@ -1,0 +1,111 @@
+"""Makes a service of Taskwire a worse one: Python runs this at its start, where the suite puts it on PYTHONPATH.
+
+Each function here is one well-known wrong design, as small as it can be. Nothing of it is in the product.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sqlmodel.ext.asyncio.session import AsyncSession
+
+    from chassis.inbox import ReceivedEvent
+    from task_events import TaskEvent, TaskEventData, TaskEventType
+
+
+def publish_after_the_commit() -> None:
+    """No outbox: the change is committed, then its event is published, once."""
+    from uuid import UUID
+
+    from chassis.correlation import new_id
+    from task_api.outbox.models import OutboxEvent
+    from task_api.outbox.relay import Relay, _event_of
+    from task_api.outbox.service import Outbox
+
+    pending: dict[int, list[OutboxEvent]] = {}
+    publishing = set()
+
+    async def add(self: Outbox, session: "AsyncSession", event_type: "TaskEventType", data: "TaskEventData") -> None:
+        row = OutboxEvent(
+            id=UUID(new_id()),
+            aggregate_type="task",
+            aggregate_id=data.task.id,
+            aggregate_version=data.task.version,
+            type=event_type.value,
+            payload=data.model_dump(mode="json"),
+            occurred_at=data.occurred_at,
+        )
+        pending.setdefault(id(asyncio.current_task()), []).append(row)
+
+    def committed(self: Outbox) -> None:
+        rows = pending.pop(id(asyncio.current_task()), [])
+        relay = self._relay
+        assert isinstance(relay, Relay)
+        task = asyncio.create_task(relay._publisher.publish([_event_of(row, None) for row in rows]))
+        publishing.add(task)
+        task.add_done_callback(publishing.discard)
+
+    setattr(Outbox, "add", add)  # noqa: B010
+    setattr(Outbox, "committed", committed)  # noqa: B010
+
+
+def send_all_of_a_task_at_once() -> None:
+    """The relay takes the oldest events, whether or not an older one of the same task is still on its way."""
+    from sqlalchemy import text
+
+    from task_api.outbox import repository
+
+    due = str(repository._DUE)
+    start, end = due.index("AND NOT EXISTS"), due.index("ORDER BY")
+    vars(repository)["_DUE"] = text(due[:start] + due[end:])
+
+
+def believe_every_delivery() -> None:
+    """No inbox: whatever is delivered takes effect."""
+    from chassis import consumer
+    from chassis.inbox import Receipt, ReceivedEvent, Verdict
+
+    async def receive(session: "AsyncSession", events: "Sequence[TaskEvent]") -> "list[ReceivedEvent]":
+        return [ReceivedEvent(event, Receipt(Verdict.FRESH)) for event in events]
+
+    vars(consumer)["receive"] = receive
+
+
+def retry_for_ever() -> None:
+    """The consumer never gives up an event that it cannot process."""
+    from chassis import consumer
+
+    vars(consumer)["_GIVE_UP_AFTER"] = sys.maxsize
+
+
+def answer_before_the_work_is_done() -> None:
+    """The consumer answers SUCCESS at once and processes afterwards."""
+    from chassis.consumer import EventConsumer, Status
+
+    consume, working = EventConsumer.consume, set()
+
+    async def consume_later(self: EventConsumer, bodies: Sequence[bytes]) -> list[Status]:
+        task = asyncio.create_task(consume(self, bodies))
+        working.add(task)
+        task.add_done_callback(working.discard)
+        return [Status.SUCCESS] * len(bodies)
+
+    setattr(EventConsumer, "consume", consume_later)  # noqa: B010
+
+
+_WRONG: Final[dict[tuple[str, str], Callable[[], None]]] = {
+    ("commit-then-publish", "task_api"): publish_after_the_commit,
+    ("no-one-per-task", "task_api"): send_all_of_a_task_at_once,
+    ("no-inbox", "audit_worker"): believe_every_delivery,
+    ("no-inbox", "notifier"): believe_every_delivery,
+    ("unbounded-retry", "audit_worker"): retry_for_ever,
+    ("unbounded-retry", "notifier"): retry_for_ever,
+    ("answer-first", "audit_worker"): answer_before_the_work_is_done,
+    ("answer-first", "notifier"): answer_before_the_work_is_done,
+}
+
+if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[3:4] == ["serve"]:
+    _WRONG.get((os.environ.get("CHAOS_SABOTAGE", ""), sys.orig_argv[2]), lambda: None)()

@@ -1,0 +1,151 @@
+"""What goes wrong and when: a schedule of faults, made from a seed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What a fault does."""
+
+    KILL = "kill"
+    """SIGKILL; the supervisor starts the part again."""
+    FREEZE = "freeze"
+    """SIGSTOP for a while: connections stay, nobody answers."""
+    STOP = "stop"
+    """SIGTERM, away for a while, started again."""
+    REPLAY = "replay"
+    """Records of the topic are published once more, in another order."""
+    REWIND = "rewind"
+    """A consumer group's offsets are set back."""
+    POISON = "poison"
+    """Records that no consumer can process are published."""
+    REFUSE = "refuse"
+    """The broker takes only small records for a while, so that of what is published together some is refused."""
+
+
+LEADER: Final = "leader"
+"""Stands for the replica of task-api whose relay published last, found out when the fault strikes."""
+
+TASK_APIS: Final = ("task-api", "task-api-2")
+CONSUMERS: Final = ("audit-worker", "notifier")
+PARTS: Final = (
+    *TASK_APIS,
+    "daprd-task-api",
+    "daprd-task-api-2",
+    *CONSUMERS,
+    "daprd-audit-worker",
+    "daprd-notifier",
+    "kafka",
+    "postgres",
+)
+DISTURBANCES: Final = frozenset({Kind.KILL, Kind.FREEZE, Kind.STOP})
+"""The kinds that hurt a part; the others only put records where they make work."""
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        at: Seconds from the beginning.
+        kind: What happens.
+        target: A part, `LEADER`, a consumer (rewind) or the topic.
+        lasting: Seconds until it is over, for what lasts; a killed part comes back by itself.
+    """
+
+    at: float
+    kind: Kind
+    target: str
+    lasting: float = 0.0
+
+
+_Card = tuple[Kind, str]
+
+# First of all, and alone: events flow through a healthy system, and those who should take them are away.
+_OVERTURE: Final[Sequence[_Card]] = (
+    (Kind.STOP, "audit-worker"),
+    (Kind.STOP, "notifier"),
+)
+# One of each way to go wrong that a wrong design does not survive: in every schedule, however short.
+ESSENTIAL: Final[Sequence[_Card]] = (
+    *_OVERTURE,
+    (Kind.KILL, LEADER),
+    (Kind.FREEZE, LEADER),
+    (Kind.STOP, "kafka"),
+    (Kind.STOP, "postgres"),
+    (Kind.KILL, "daprd-audit-worker"),
+    (Kind.KILL, "daprd-notifier"),
+    (Kind.KILL, "audit-worker"),
+    (Kind.KILL, "notifier"),
+)
+_FURTHER: Final[Sequence[_Card]] = tuple(
+    card for card in product((Kind.KILL, Kind.FREEZE, Kind.STOP), (*PARTS, LEADER)) if card not in ESSENTIAL
+)
+_INJECTIONS: Final[Sequence[_Card]] = (
+    (Kind.POISON, "tasks"),
+    (Kind.REPLAY, "tasks"),
+    (Kind.REWIND, "audit-worker"),
+    (Kind.REWIND, "notifier"),
+    (Kind.REFUSE, "tasks"),
+)
+_INJECTIONS_EVERY: Final = 60.0
+_CALM_BEFORE: Final = 3.0
+_AFTER_OVERTURE: Final = 13.0
+_CALM_AFTER: Final = 0.9  # of the time; the last faults shall not strike when nobody writes any more
+_LASTING: Final = {Kind.FREEZE: (2.0, 6.0), Kind.STOP: (4.0, 8.0), Kind.REFUSE: (5.0, 8.0)}
+# Long enough that another relay takes over, so that the frozen one wakes up deposed; and that a relay has tried
+# all it can while the broker is away, so that each task has several events waiting that could overtake each other.
+_LASTING_LONGER: Final = {(Kind.FREEZE, LEADER): (9.0, 11.0), (Kind.STOP, "kafka"): (9.0, 11.0)}
+
+
+def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Fault]:
+    """Make the same schedule for the same arguments, in the order of time.
+
+    Args:
+        seed: Of the random choices.
+        seconds: How long writers write.
+        kills: How many times a part is killed, frozen or stopped.
+
+    Raises:
+        ValueError: Fewer than the essential ones were asked for.
+    """
+    if kills < len(ESSENTIAL):
+        raise ValueError(f"at least {len(ESSENTIAL)} kills are needed to try every kind of fault, not {kills}")
+    chance = random.Random(seed)  # noqa: S311  (nothing secret)
+    rounds = max(1, round(seconds / _INJECTIONS_EVERY))
+    blows = [*(card for card in ESSENTIAL if card not in _OVERTURE), *_dealt(chance, kills - len(ESSENTIAL))]
+    last = seconds * _CALM_AFTER
+    return sorted(
+        [
+            *_spread(chance, [*_OVERTURE], _CALM_BEFORE, _CALM_BEFORE),
+            *_spread(chance, blows, _AFTER_OVERTURE, last),
+            *_spread(chance, [*_INJECTIONS] * rounds, _AFTER_OVERTURE, last),
+        ]
+    )
+
+
+def _dealt(chance: random.Random, count: int) -> list[_Card]:
+    """Deal from a shuffled deck, and from another one when it is used up."""
+    dealt: list[_Card] = []
+    while len(dealt) < count:
+        dealt += chance.sample(_FURTHER, min(len(_FURTHER), count - len(dealt)))
+    return dealt
+
+
+def _spread(chance: random.Random, cards: list[_Card], first: float, last: float) -> list[Fault]:
+    """Put cards in a random order, each somewhere in its own equal part of the time."""
+    chance.shuffle(cards)
+    width = (last - first) / len(cards)
+    return [
+        Fault(round(first + (place + chance.random()) * width, 2), kind, target, _duration(chance, kind, target))
+        for place, (kind, target) in enumerate(cards)
+    ]
+
+
+def _duration(chance: random.Random, kind: Kind, target: str) -> float:
+    shortest, longest = _LASTING_LONGER.get((kind, target)) or _LASTING.get(kind, (0.0, 0.0))
+    return round(chance.uniform(shortest, longest), 2)
