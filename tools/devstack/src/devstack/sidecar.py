@@ -13,6 +13,8 @@ CONFIGURATION: Final = RESOURCES / "configuration.yaml"
 HEALTH_PATH: Final = "/v1.0/healthz"
 APP_HEALTH_PATH: Final = "/health/ready"
 DRAIN_SECONDS: Final = 10
+BLOCK_SECONDS: Final = 1
+"""After SIGTERM the APIs stay open for so long. Without any, daprd drops what it has read instead of delivering it."""
 
 
 def sidecar_command(
@@ -34,6 +36,7 @@ def sidecar_command(
         "resources-path": str(RESOURCES),
         "config": str(CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
+        "dapr-block-shutdown-duration": f"{BLOCK_SECONDS}s",
     }
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {
