@@ -186,7 +186,7 @@ async def test_the_delivery_in_hand_is_finished_and_none_comes_twice(
 
 EFFECT = {"audit-worker": "audit_entries", "notifier": "notifications"}
 WAITS = "NOT granted AND relation = to_regclass($1)"
-SIGTERM_HEARD = {"app": "draining", "sidecar": "pausing subscription"}
+SIGTERM_HEARD = {"app": "draining", "sidecar": "Dapr is shutting down"}
 
 
 def duplicates(stack: "StackUnderTest", consumer: str) -> int:

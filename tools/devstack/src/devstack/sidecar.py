@@ -14,7 +14,7 @@ HEALTH_PATH: Final = "/v1.0/healthz"
 APP_HEALTH_PATH: Final = "/health/ready"
 DRAIN_SECONDS: Final = 10
 BLOCK_SECONDS: Final = 1
-"""After SIGTERM the APIs stay open for so long. Without any, daprd drops what it has read instead of delivering it."""
+"""After SIGTERM a publisher's sidecar stays open for so long, for the last batch of an app that ends with it."""
 
 
 def sidecar_command(
@@ -36,8 +36,11 @@ def sidecar_command(
         "resources-path": str(RESOURCES),
         "config": str(CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
-        "dapr-block-shutdown-duration": f"{BLOCK_SECONDS}s",
     }
+    if (
+        not service.consumes
+    ):  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
+        options["dapr-block-shutdown-duration"] = f"{BLOCK_SECONDS}s"
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {
         **without_dapr(inherited),
