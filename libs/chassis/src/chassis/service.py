@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import TypeVar
 
 import httpx2
-import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -28,8 +27,9 @@ from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
 from chassis.metrics import API_PREFIX, ObservedMiddleware, metrics_router
 from chassis.migrations import upgrade
+from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
-from chassis.tracing import configure_tracing, request_telemetry
+from chassis.tracing import configure_tracing, request_telemetry, stop_tracing
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 Background = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -63,7 +63,7 @@ def create_service(
         title=title,
         description=description,
         version=version(package),
-        lifespan=_lifespan(settings, background),
+        lifespan=_lifespan(settings, background, requests := OpenRequests()),
         telemetry=request_telemetry(),
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
     )
@@ -77,13 +77,14 @@ def create_service(
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
     app.add_middleware(CorrelationMiddleware)
     return app
 
 
 def _lifespan(
-    settings: ServiceSettings, background: Background | None
+    settings: ServiceSettings, background: Background | None, requests: OpenRequests
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -103,6 +104,7 @@ def _lifespan(
             _logger.info("started", environment=settings.environment, port=settings.port)
             yield
             _logger.info("stopping")
+            await requests.all_ended()
 
     return lifespan
 
@@ -139,14 +141,6 @@ def run_service(package: str, settings_class: type[SettingsT], create_app: Calla
         return
     provider = configure_tracing(name)
     try:
-        uvicorn.run(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=settings.shutdown_grace,
-        )
+        serve(create_app(settings), settings)
     finally:
-        provider.shutdown()
+        stop_tracing(provider)

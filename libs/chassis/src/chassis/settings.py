@@ -31,6 +31,7 @@ class ServiceSettings(BaseSettings):
     port: Port
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    drain_delay: Annotated[float, Field(ge=0, le=600)] = 0.0
     shutdown_grace: Annotated[int, Field(ge=1, le=600)] = 20
 
     database_url: PostgresDsn

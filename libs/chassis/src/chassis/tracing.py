@@ -5,6 +5,7 @@ the same, so logs and events can be joined.
 """
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -27,6 +28,7 @@ _NOT_TRACED: Final = (
     "/dapr/",
     "/events/",
 )
+_LAST_SPANS_TIMEOUT: Final = 3.0
 
 _tracer = trace.get_tracer("taskwire")
 
@@ -42,6 +44,13 @@ def configure_tracing(service: str) -> TracerProvider:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
+
+
+def stop_tracing(provider: TracerProvider) -> None:
+    """Send the last spans; a collector that does not answer holds up the end of the process for a moment only."""
+    sending = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
+    sending.start()
+    sending.join(_LAST_SPANS_TIMEOUT)
 
 
 def request_telemetry() -> TelemetryConfig:

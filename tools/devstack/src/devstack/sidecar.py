@@ -13,6 +13,8 @@ CONFIGURATION: Final = "configuration.yaml"
 HEALTH_PATH: Final = "/v1.0/healthz"
 APP_HEALTH_PATH: Final = "/health/ready"
 DRAIN_SECONDS: Final = 10
+BLOCK_SECONDS: Final = 1
+"""After SIGTERM a publisher's sidecar stays open for so long, for the last batch of an app that ends with it."""
 
 
 def sidecar_command(
@@ -36,6 +38,10 @@ def sidecar_command(
         "config": str(resources / CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
     }
+    if (
+        not service.consumes
+    ):  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
+        options["dapr-block-shutdown-duration"] = f"{BLOCK_SECONDS}s"
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {
         **without_dapr(inherited),

@@ -124,7 +124,7 @@ class Stack:
         async def ready() -> bool:
             return await http_status(ports.app(service.index), APP_HEALTH_PATH) in _OK
 
-        part = self.crew.add(PartSpec(service.name, partial(command, "serve"), ready, log, stop_grace=20.0))
+        part = self.crew.add(PartSpec(service.name, partial(command, "serve"), ready, log, stop_grace=45.0))
         with self.console.step(f"{service.name} on {url(service, ports)}"):
             await self._migrate(service, command("migrate"))
             await _up(part)

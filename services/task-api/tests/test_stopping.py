@@ -1,0 +1,288 @@
+"""SIGTERM to the real process, on a real PostgreSQL: who gets an answer, who is turned away, and how it ends."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from devstack.polling import within
+from devstack.ports import free_base
+
+PATIENCE = 90.0
+GRACE = 3
+
+Running = tuple[asyncio.subprocess.Process, str, Path]
+Run = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path) -> Run:
+    """Runs `python -m task_api serve`: gives the process, its URL and its log."""
+
+    @asynccontextmanager
+    async def running(**more: str) -> AsyncIterator[Running]:
+        port = free_base()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "TASKWIRE_ENVIRONMENT": "development",
+            "TASKWIRE_PORT": str(port),
+            "TASKWIRE_DATABASE_URL": database_url,
+            "TASKWIRE_AUTH_ISSUER": ISSUER,
+            "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
+            "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
+            "TASKWIRE_SHUTDOWN_GRACE": str(GRACE),
+            "DAPR_HTTP_PORT": "1",
+            "DAPR_GRPC_PORT": "1",
+            "DAPR_API_TOKEN": "no sidecar is there",
+            "APP_API_TOKEN": "no sidecar is there",
+        }
+        log = tmp_path / "task-api.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "task_api", "serve", env=environment | more, stdout=output, stderr=output
+            )
+        url = f"http://127.0.0.1:{port}"
+
+        async def ready() -> bool:
+            assert process.returncode is None, log.read_text()
+            return await status_of(url) == 200
+
+        try:
+            assert await within(PATIENCE, ready, 0.05), log.read_text()
+            yield process, url, log
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    return running
+
+
+async def status_of(url: str) -> int | None:
+    """Status of the readiness probe on a connection of its own; None when that is refused."""
+    try:
+        async with httpx2.AsyncClient(timeout=15) as http:
+            return (await http.get(f"{url}/health/ready")).status_code
+    except httpx2.ConnectError:
+        return None
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    async with asyncio.timeout(PATIENCE):
+        return await process.wait()
+
+
+async def half_a_request(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Sends a request but not the end of its body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    lines = ["POST /api/v1/tasks HTTP/1.1", "Host: x", "Content-Type: application/json", "Content-Length: 17"]
+    lines += [f"{name}: {value}" for name, value in bearer("alice").items()]
+    writer.write("\r\n".join([*lines, "", '{"title":']).encode())
+    await writer.drain()
+    return reader, writer
+
+
+def head_and_body(answer: bytes) -> tuple[str, dict[str, Any]]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head.decode().lower(), json.loads(body)
+
+
+async def write_until_refused(url: str, outcomes: Counter[str], *, keep_alive: bool) -> None:
+    """One request after the other, over one connection or each over its own, until nobody listens any more."""
+    limits = httpx2.Limits(max_keepalive_connections=1 if keep_alive else 0)
+    async with httpx2.AsyncClient(headers=bearer("alice"), limits=limits, timeout=30) as http:
+        while True:
+            try:
+                response = await http.post(f"{url}/api/v1/tasks", json={"title": "x"})
+            except httpx2.ConnectError:
+                return
+            except httpx2.TransportError as error:
+                outcomes[f"no answer: {error!r}"] += 1
+                return
+            outcomes[str(response.status_code)] += 1
+            if response.headers.get("connection") == "close":
+                outcomes["close"] += 1
+
+
+async def rows(database_url: str) -> int:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM outbox"))
+    finally:
+        await connection.close()
+
+
+async def test_under_load_every_request_that_was_sent_is_answered_and_the_process_ends_with_0(
+    run: Run, database_url: str
+) -> None:
+    outcomes: Counter[str] = Counter()
+    writers: list[Coroutine[Any, Any, None]]
+    async with run() as (process, url, log):
+        writers = [write_until_refused(url, outcomes, keep_alive=number % 2 == 0) for number in range(24)]
+        tasks = [asyncio.create_task(writer) for writer in writers]
+        assert await within(PATIENCE, _at_least(outcomes, 200), 0.02)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*tasks)
+        assert await ended(process) == 0
+        assert set(outcomes) == {"201", "close"}, outcomes
+        assert outcomes["close"] >= 12
+        assert await rows(database_url) == outcomes["201"]
+        assert "Traceback" not in log.read_text()
+
+
+def _at_least(outcomes: Counter[str], count: int) -> Callable[[], Coroutine[Any, Any, bool]]:
+    async def enough() -> bool:
+        return outcomes["201"] >= count
+
+    return enough
+
+
+async def test_during_the_drain_delay_it_is_not_ready_but_serves_and_asks_callers_to_leave(run: Run) -> None:
+    async with (
+        run(TASKWIRE_DRAIN_DELAY="600") as (process, url, _),
+        httpx2.AsyncClient(headers=bearer("alice"), timeout=15) as http,
+    ):
+        before = await http.post(f"{url}/api/v1/tasks", json={"title": "x"})
+        assert "connection" not in before.headers
+        process.send_signal(signal.SIGTERM)
+
+        async def not_ready() -> bool:
+            return await status_of(url) == 503
+
+        assert await within(PATIENCE, not_ready, 0.02)
+        async with httpx2.AsyncClient(headers=bearer("alice"), timeout=15) as newcomer:
+            for client in (http, newcomer):
+                response = await client.post(f"{url}/api/v1/tasks", json={"title": "x"})
+                assert (response.status_code, response.headers["connection"]) == (201, "close")
+            probe = await newcomer.get(f"{url}/health/ready")
+            assert probe.json()["checks"] == {"database": "ok", "process": "stopping"}
+            assert (await newcomer.get(f"{url}/health/live")).status_code == 200
+        process.send_signal(signal.SIGINT)  # the second signal, if it is Ctrl-C, ends the wait
+        assert await ended(process) == 0
+
+
+async def test_a_body_that_is_being_sent_when_the_end_comes_is_waited_for(run: Run, database_url: str) -> None:
+    async with run(TASKWIRE_SHUTDOWN_GRACE="60") as (process, url, _):
+        reader, writer = await half_a_request(url)
+        process.send_signal(signal.SIGTERM)
+
+        async def refused() -> bool:
+            return await status_of(url) is None
+
+        assert await within(PATIENCE, refused, 0.02)
+        writer.write(b' "slow"}')
+        head, task = head_and_body(await asyncio.wait_for(reader.read(), PATIENCE))
+        assert head.startswith("http/1.1 201")
+        assert task["title"] == "slow"
+        assert await ended(process) == 0
+        assert await rows(database_url) == 1
+        writer.close()
+
+
+async def test_a_body_that_never_ends_is_answered_503_when_the_grace_is_over(run: Run) -> None:
+    async with run() as (process, url, log):
+        reader, writer = await half_a_request(url)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        head, problem = head_and_body(await asyncio.wait_for(reader.read(), PATIENCE))
+        assert head.startswith("http/1.1 503")
+        assert "connection: close" in head
+        assert "retry-after: 1" in head
+        assert "application/problem+json" in head
+        assert problem["code"] == "stopping"
+        assert await ended(process) == 0
+        assert time.monotonic() - began >= GRACE
+        assert "request cut off" in log.read_text()
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed_and_does_not_hold_up_the_end(run: Run) -> None:
+    async with run(TASKWIRE_SHUTDOWN_GRACE="600") as (process, url, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(reader.read(), PATIENCE)
+        assert await ended(process) == 0
+        writer.close()
+
+
+async def test_a_request_that_waits_for_a_row_is_finished_and_what_it_wrote_is_there(
+    run: Run, database_url: str
+) -> None:
+    patient = {"TASKWIRE_DATABASE_LOCK_TIMEOUT": "60", "TASKWIRE_DATABASE_STATEMENT_TIMEOUT": "60"}
+    async with run(**patient) as (process, url, _), httpx2.AsyncClient(headers=bearer("alice"), timeout=60) as http:
+        task = (await http.post(f"{url}/api/v1/tasks", json={"title": "x"})).json()
+        holder = await asyncpg.connect(database_url)
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", task["id"])
+                change = asyncio.create_task(http.patch(f"{url}/api/v1/tasks/{task['id']}", json={"title": "y"}))
+
+                async def waiting() -> bool:
+                    return bool(await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+                assert await within(PATIENCE, waiting, 0.02)
+                process.send_signal(signal.SIGTERM)
+
+                async def refused() -> bool:
+                    return await status_of(url) is None
+
+                assert await within(PATIENCE, refused, 0.02)
+            response = await change
+        finally:
+            await holder.close()
+        assert (response.status_code, response.json()["version"]) == (200, 2)
+        assert await ended(process) == 0
+        assert await rows(database_url) == 2
+
+
+@pytest.mark.parametrize("answering", [True, False])
+async def test_the_last_spans_are_sent_and_a_collector_that_hangs_does_not_hold_up_the_end(
+    run: Run, answering: bool
+) -> None:
+    received: list[str] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.path)
+            if not answering:
+                time.sleep(60)
+            self.send_response(200)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    server.daemon_threads = True
+    server.block_on_close = False
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        async with run(
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{server.server_port}",
+            OTEL_BSP_SCHEDULE_DELAY="600000",  # only the end sends them
+            OTEL_EXPORTER_OTLP_TIMEOUT="50",
+        ) as (process, url, _):
+            async with httpx2.AsyncClient(headers=bearer("alice"), timeout=30) as http:
+                await http.post(f"{url}/api/v1/tasks", json={"title": "x"})
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert await ended(process) == 0
+            assert time.monotonic() - began < 40
+        assert received
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,195 @@
+"""SIGTERM under load: what was sent is answered, nothing is half-published, lost, doubled or dead-lettered."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+from tests.e2e.steady_load import CONSUMERS, PATIENCE, SteadyLoad
+
+from devstack.polling import within
+
+if TYPE_CHECKING:
+    from devstack.stack_under_test import StackUnderTest
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(autouse=True)
+async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
+    """Leave the stack to the next test as it was found, whatever this one stopped."""
+    yield
+    for name in stack.report["parts"]:
+        await stack.start_part(name)
+    await stack.wait_all_ready()
+
+
+@pytest.fixture
+def load(stack: "StackUnderTest") -> SteadyLoad:
+    return SteadyLoad(stack)
+
+
+def exits(stack: "StackUnderTest", part: str) -> list[str]:
+    """How the processes of a part ended that ended unasked, as the supervisor saw it."""
+    lines = (stack.layout.home / "supervisor.log").read_text().splitlines()
+    return [line for line in lines if f"{part} died" in line]
+
+
+async def sigterm(stack: "StackUnderTest", *parts: str) -> float:
+    """SIGTERM parts at the same time from outside; gives the seconds until the last has ended. They start again."""
+    began = time.monotonic()
+    await asyncio.gather(*(stack.kill(part, signal.SIGTERM) for part in parts))
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("times", [3])
+async def test_sigterm_to_task_api_loses_no_request_and_publishes_nothing_twice(
+    stack: "StackUnderTest", load: SteadyLoad, times: int
+) -> None:
+    before = len(exits(stack, "task-api"))
+    async with load.running():
+        for _ in range(times):
+            await load.goes_on()
+            await sigterm(stack, "task-api")
+            await stack.wait_ready("task-api")
+        await load.goes_on()
+        await stack.stop_part("task-api")
+        await stack.start_part("task-api")
+        await load.goes_on()
+    assert load.unanswered == []
+    assert load.refused
+    assert load.asked_to_close
+    assert ["exit code 0" in line for line in exits(stack, "task-api")[before:]] == [True] * times
+    await load.arrived_once()
+    assert await load.doubled_on_topic() == []
+
+
+async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "StackUnderTest", load: SteadyLoad) -> None:
+    async with load.running():
+        await load.goes_on()
+        await sigterm(stack, "task-api", "daprd-task-api")
+        await stack.wait_ready("task-api")
+        await load.goes_on()
+    assert load.unanswered == []
+    await load.arrived_once()
+    assert await load.doubled_on_topic() == []
+
+
+async def test_sigterm_while_kafka_is_frozen_amid_a_publish_ends_soon_and_loses_nothing(
+    stack: "StackUnderTest", load: SteadyLoad
+) -> None:
+    before = len(exits(stack, "task-api"))
+    async with load.running():
+        await load.goes_on()
+        stack.pause("kafka")
+        try:
+            await publish_hangs(stack)
+            took = await sigterm(stack, "task-api")
+        finally:
+            stack.resume("kafka")
+        await stack.wait_ready("task-api")
+        await load.goes_on()
+    assert load.unanswered == []
+    assert "exit code 0" in exits(stack, "task-api")[before]
+    assert took < 40
+    await load.arrived_once()
+
+
+async def publish_hangs(stack: "StackUnderTest") -> None:
+    """Wait until the relay has held its transaction for a while: it waits for an answer of the sidecar."""
+    connection = await asyncpg.connect(stack.databases["task-api"], ssl=False)
+    hanging = "state = 'idle in transaction' AND state_change < now() - interval '1 s'"
+    try:
+
+        async def hangs() -> bool:
+            return bool(await connection.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {hanging}"))
+
+        assert await within(PATIENCE, hangs, 0.05)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+@pytest.mark.parametrize("parts", ["app", "sidecar", "both"])
+async def test_sigterm_to_a_consumer_amid_a_flow_of_events(
+    stack: "StackUnderTest", load: SteadyLoad, consumer: str, parts: str
+) -> None:
+    names = {"app": [consumer], "sidecar": [f"daprd-{consumer}"], "both": [consumer, f"daprd-{consumer}"]}[parts]
+    before = {name: len(exits(stack, name)) for name in names}
+    async with load.running():
+        await load.goes_on()
+        await sigterm(stack, *names)
+        await load.goes_on()
+        for name in names:
+            await stack.wait_ready(name)
+        await load.goes_on()
+    assert load.unanswered == []
+    for name in names:
+        assert "exit code 0" in exits(stack, name)[before[name]]
+    await load.arrived_once()
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+@pytest.mark.parametrize("first", ["app", "sidecar"])
+async def test_a_consumer_that_stays_down_after_a_graceful_stop_goes_on_where_it_was(
+    stack: "StackUnderTest", load: SteadyLoad, consumer: str, first: str
+) -> None:
+    order = [consumer, f"daprd-{consumer}"] if first == "app" else [f"daprd-{consumer}", consumer]
+    async with load.running():
+        await load.goes_on()
+        for name in order:
+            await stack.stop_part(name)
+            await load.goes_on(20)
+        for name in (consumer, f"daprd-{consumer}"):  # in this order: daprd is not ready before its app is
+            await stack.start_part(name)
+        await load.goes_on()
+    await load.arrived_once()
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+@pytest.mark.parametrize("ending", ["app", "sidecar"])
+async def test_the_delivery_in_hand_is_finished_and_none_comes_twice(
+    stack: "StackUnderTest", load: SteadyLoad, consumer: str, ending: str
+) -> None:
+    part = consumer if ending == "app" else f"daprd-{consumer}"
+    async with load.running():
+        await load.goes_on()
+    await load.arrived_once()
+    seen_before = duplicates(stack, consumer)
+    holder = await asyncpg.connect(stack.databases[consumer], ssl=False)
+    try:
+        async with holder.transaction():
+            await holder.execute(f"LOCK TABLE {EFFECT[consumer]} IN EXCLUSIVE MODE")
+            async with load.running():
+                await load.goes_on(30)
+
+            async def in_hand() -> bool:
+                return bool(await holder.fetchval(f"SELECT count(*) FROM pg_locks WHERE {WAITS}", EFFECT[consumer]))
+
+            assert await within(PATIENCE, in_hand, 0.01)
+            stopping = asyncio.create_task(stack.stop_part(part))
+
+            async def heard() -> bool:
+                return any(SIGTERM_HEARD[ending] in line for line in stack.log(part, 5))
+
+            assert await within(PATIENCE, heard, 0.01)
+        await stopping
+    finally:
+        await holder.close()
+    await stack.start_part(part)
+    await load.arrived_once()
+    assert duplicates(stack, consumer) == seen_before
+
+
+EFFECT = {"audit-worker": "audit_entries", "notifier": "notifications"}
+WAITS = "NOT granted AND relation = to_regclass($1)"
+SIGTERM_HEARD = {"app": "draining", "sidecar": "Dapr is shutting down"}
+
+
+def duplicates(stack: "StackUnderTest", consumer: str) -> int:
+    """How many events a consumer was delivered that it had already."""
+    lines = stack.layout.log_file(consumer).read_text().splitlines()
+    return sum('"verdict": "duplicate"' in line for line in lines)
