@@ -1,6 +1,6 @@
-"""How many events a second the audit trail takes, delivered one by one and in bulk; `python tests/load/consume.py`.
+"""How many events a second the audit trail takes, in batches of one and of many; `python tests/load/consume.py`.
 
-Starts a whole stack of its own for each round, alternating between the two ways, so that what else the machine does
+Starts a whole stack of its own for each round, alternating between the two sizes, so that what else the machine does
 falls on both. In each round audit-worker's sidecar is stopped, events of many tasks are put into Kafka, and the
 sidecar is started again: what is measured is the rate at which the backlog becomes entries, by the clock of the
 database. Prints; asserts nothing: no timed test.
@@ -79,7 +79,7 @@ async def publish(kafka: str, events: int, tasks: int) -> None:
 
 
 def main(rounds: int, events: int, tasks: int, batch_size: int) -> None:
-    """Measure both ways alternately and print the ratio."""
+    """Measure both sizes alternately and print the ratio."""
     rates: dict[int, list[float]] = {1: [], batch_size: []}
     for number in range(rounds):
         for size, measured in rates.items():
@@ -87,7 +87,7 @@ def main(rounds: int, events: int, tasks: int, batch_size: int) -> None:
             sys.stdout.write(f"round {number + 1}  batches of up to {size:<4} {measured[-1]:8.0f} entries/s\n")
             sys.stdout.flush()
     alone, bulk = (statistics.median(measured) for measured in rates.values())
-    sys.stdout.write(f"median: alone {alone:.0f}/s, in bulk {bulk:.0f}/s, ratio {bulk / alone:.1f}\n")
+    sys.stdout.write(f"median: of one {alone:.0f}/s, of many {bulk:.0f}/s, ratio {bulk / alone:.1f}\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -14,37 +14,25 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from sqlalchemy import event as sqlalchemy_events
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.chain import Head, verify_chain
 from audit_worker.trail.schemas import AuditEntryOut
-from audit_worker.trail.service import record_events
-from chassis.consumer import DELIVERY_TIMEOUT, EventConsumer
-from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES, SAMPLE
-from chassis.inbox import ReceivedEvent
-from chassis.subscriptions import BULK_TASKS_ROUTE
+from chassis.event_samples import NEWER_DELIVERIES, SAMPLE
 from chassis.testing import (
     bearer,
     bulk_envelope,
     deliver,
     deliver_bulk,
     make_task_event,
-    post_event,
+    post_events,
     serving,
     settings_for,
 )
 from task_events import TaskEvent
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-UNSTORABLE = "what this database refuses"
-
-
-@pytest.fixture
-async def picky(database: Database) -> None:
-    """Have the database refuse one event: it fails by its own fault, whenever it is tried."""
-    await database.execute(f"ALTER TABLE audit_entries ADD CONSTRAINT picky CHECK (task ->> 'title' <> '{UNSTORABLE}')")
 
 
 async def entries_of(client: httpx2.AsyncClient) -> list[AuditEntryOut]:
@@ -162,99 +150,29 @@ async def test_concurrent_overlapping_batches_make_one_contiguous_chain(client: 
     assert sorted(entry.event_id for entry in entries) == sorted(event.id for event in events)
 
 
-@pytest.mark.parametrize("kind", MALFORMED_DELIVERIES)
-async def test_what_is_no_event_of_ours_is_dropped_and_the_others_are_recorded(
-    client: httpx2.AsyncClient, kind: str
-) -> None:
-    good = [make_task_event(1), make_task_event(2)]
-    answers = await deliver_bulk(client, good[0], MALFORMED_DELIVERIES[kind], good[1])
-    assert answers == ["SUCCESS", "DROP", "SUCCESS"]
-    assert [entry.event_id for entry in await entries_of(client)] == [event.id for event in good]
-
-
 @pytest.mark.parametrize("kind", NEWER_DELIVERIES)
 async def test_what_a_newer_publisher_adds_is_accepted(client: httpx2.AsyncClient, kind: str) -> None:
     assert await deliver_bulk(client, NEWER_DELIVERIES[kind]) == ["SUCCESS"]
     assert [entry.event_id for entry in await entries_of(client)] == [SAMPLE.id]
 
 
-async def test_after_a_retry_nothing_is_dropped_by_an_entry_id_that_is_not_its_place(
-    client: httpx2.AsyncClient,
-) -> None:
-    bodies = (b"{", make_task_event(1), b"[]")
-    assert await deliver_bulk(client, *bodies, entry_ids=["0", "2", "3"]) == ["DROP", "SUCCESS", "RETRY"]
-
-
-@pytest.mark.usefixtures("picky")
-@pytest.mark.parametrize("place", [0, 3, 6])
-async def test_one_event_that_cannot_be_stored_is_retried_alone(
-    client: httpx2.AsyncClient, database: Database, place: int
-) -> None:
-    events = [make_task_event(task) for task in range(1, 8)]
-    events[place] = make_task_event(place + 1, title=UNSTORABLE)
-    wanted = ["SUCCESS"] * 7
-    wanted[place] = "RETRY"
-    assert await deliver_bulk(client, *events) == wanted
-    assert await recorded(database) == [(task, 1) for task in range(1, 8) if task != place + 1]
-    assert verify_chain(await entries_of(client)) == []
-
-
-@pytest.mark.usefixtures("picky")
-async def test_what_follows_a_failed_event_in_its_task_waits_a_few_turns_for_it(
-    client: httpx2.AsyncClient, database: Database
-) -> None:
-    batch = [
-        make_task_event(1, 1),
-        make_task_event(1, 2, title=UNSTORABLE),
-        make_task_event(2, 1),
-        make_task_event(1, 3),
-        make_task_event(1, 4),
-    ]
-    assert await deliver_bulk(client, *batch) == ["SUCCESS", "RETRY", "SUCCESS", "RETRY", "RETRY"]
-    assert await recorded(database) == [(1, 1), (2, 1)]
-    left, ids = [batch[1], batch[3], batch[4]], ["1", "3", "4"]
-    assert await deliver_bulk(client, *left, entry_ids=ids) == ["RETRY", "RETRY", "RETRY"]
-    # Now it goes on without it, so that healthy events do not end in the dead-letter topic in its company.
-    assert await deliver_bulk(client, *left, entry_ids=ids) == ["RETRY", "SUCCESS", "SUCCESS"]
-    assert await recorded(database) == [(1, 1), (2, 1), (1, 3), (1, 4)]
-
-
-@pytest.mark.usefixtures("picky")
-async def test_after_eight_failures_of_its_own_an_event_is_dropped_and_counted_no_more(
-    client: httpx2.AsyncClient, database: Database
-) -> None:
-    unstorable = make_task_event(1, title=UNSTORABLE)
-    assert await deliver(client, *[unstorable] * 8) == ["RETRY"] * 7 + ["DROP"]
-    assert await deliver(client, make_task_event(1, 2)) == ["SUCCESS"]
-    assert await recorded(database) == [(1, 2)]
-
-
-async def test_no_outage_however_long_drops_an_event(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    async def frozen(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
-        raise TimeoutError
-
-    event = make_task_event(1).to_json()
-    unreachable = create_app(settings_for(AuditWorkerSettings)).state.database
-    for consumer in (EventConsumer(app.state.database, frozen), EventConsumer(unreachable, record_events)):
-        assert [await consumer.consume([event]) for _ in range(20)] == [["RETRY"]] * 20
-
-
 async def test_a_delivery_whose_envelope_cannot_be_read_is_answered_so_that_it_comes_again(
     client: httpx2.AsyncClient,
 ) -> None:
     for body in (b"", b"{", b"[]", b'{"entries": [{"entryId": 1}]}', SAMPLE.to_json()):
-        response = await post_event(client, body, route=BULK_TASKS_ROUTE)
+        response = await post_events(client, body)
         assert (response.status_code, response.json()) == (200, {"statuses": []})
 
 
-async def test_an_entry_that_is_not_base64_is_dropped(client: httpx2.AsyncClient) -> None:
+async def test_an_entry_that_is_not_base64_is_a_dead_letter(client: httpx2.AsyncClient, database: Database) -> None:
     envelope = bulk_envelope([make_task_event(1), make_task_event(2)])
     entries = envelope["entries"]
     assert isinstance(entries, list)
     assert isinstance(entries[0], dict)
     entries[0]["event"] = "nö base64"
-    response = await post_event(client, json.dumps(envelope).encode(), route=BULK_TASKS_ROUTE)
-    assert [status["status"] for status in response.json()["statuses"]] == ["DROP", "SUCCESS"]
+    response = await post_events(client, json.dumps(envelope).encode())
+    assert [status["status"] for status in response.json()["statuses"]] == ["SUCCESS", "SUCCESS"]
+    assert await database.fetchval("SELECT body FROM dead_letters") == "nö base64".encode()
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", "wröng"])
@@ -262,14 +180,14 @@ async def test_who_is_not_the_sidecar_is_refused_and_nothing_is_written(
     client: httpx2.AsyncClient, database: Database, token: str | None
 ) -> None:
     content = json.dumps(bulk_envelope([make_task_event()])).encode()
-    response = await post_event(client, content, token=token, route=BULK_TASKS_ROUTE)
+    response = await post_events(client, content, token=token)
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
     assert await recorded(database) == []
 
 
 async def test_a_batch_waits_for_a_database_that_is_down() -> None:
     async with serving(create_app(settings_for(AuditWorkerSettings))) as client:
-        assert await deliver_bulk(client, make_task_event(1), b"{", make_task_event(2)) == ["RETRY", "DROP", "RETRY"]
+        assert await deliver_bulk(client, make_task_event(1), b"{", make_task_event(2)) == ["RETRY"] * 3
 
 
 async def test_hundred_events_of_the_largest_size_are_taken(client: httpx2.AsyncClient) -> None:
@@ -277,7 +195,7 @@ async def test_hundred_events_of_the_largest_size_are_taken(client: httpx2.Async
     events = [make_task_event(task, description=text) for task in range(1, 101)]
     content = json.dumps(bulk_envelope(events)).encode()
     assert len(content) > 64 * 1024 * 1024
-    response = await post_event(client, content, route=BULK_TASKS_ROUTE)
+    response = await post_events(client, content)
     assert response.status_code == 200
 
 
@@ -285,59 +203,6 @@ async def test_the_largest_integers_arrive_exactly(client: httpx2.AsyncClient) -
     await deliver_bulk(client, make_task_event(2**63 - 1))
     [entry] = await entries_of(client)
     assert (entry.task_id, entry.task["id"]) == (2**63 - 1, str(2**63 - 1))
-
-
-class Failures:
-    """Keeps what `on_failure` is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str | None, bytes, str]] = []
-
-    async def __call__(self, event_id: str | None, body: bytes, reason: str) -> None:
-        self.seen.append((event_id, body, reason))
-
-
-@pytest.mark.usefixtures("picky")
-async def test_the_reason_of_each_failed_event_is_told_with_its_bytes(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    failures = Failures()
-    consumer = EventConsumer(app.state.database, record_events, failures)
-    poison = make_task_event(2, title=UNSTORABLE)
-    await consumer.consume([make_task_event(1).to_json(), b"{", poison.to_json()])
-    assert [(event_id, body) for event_id, body, _ in failures.seen] == [(None, b"{"), (poison.id, poison.to_json())]
-    assert "not a task event" in failures.seen[0][2]
-    assert "picky" in failures.seen[1][2]
-
-
-async def test_an_outage_is_no_failure_of_an_event() -> None:
-    failures = Failures()
-    app = create_app(settings_for(AuditWorkerSettings))
-    consumer = EventConsumer(app.state.database, record_events, failures)
-    assert await consumer.consume([make_task_event().to_json()]) == ["RETRY"]
-    assert failures.seen == []
-
-
-async def test_answers_stand_when_reasons_cannot_be_kept(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    async def broken(event_id: str | None, body: bytes, reason: str) -> None:
-        raise RuntimeError("no room")
-
-    async def slow(event_id: str | None, body: bytes, reason: str) -> None:
-        await asyncio.sleep(60)
-
-    for on_failure in (broken, slow):
-        consumer = EventConsumer(app.state.database, record_events, on_failure)
-        assert await consumer.consume([make_task_event(1).to_json(), b"{"]) == ["SUCCESS", "DROP"]
-
-
-async def test_an_event_that_hangs_is_retried_alone_and_in_time(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    async def effect(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
-        if any(item.event.subject == "3" for item in received):
-            await asyncio.sleep(60)
-
-    consumer = EventConsumer(app.state.database, effect)
-    bodies = [make_task_event(task).to_json() for task in range(1, 7)]
-    async with asyncio.timeout(DELIVERY_TIMEOUT + 0.8):
-        answers = await consumer.consume(bodies)
-    assert answers == ["SUCCESS", "SUCCESS", "RETRY", "SUCCESS", "SUCCESS", "SUCCESS"]
 
 
 async def test_what_hides_in_base64_is_the_record_as_it_was(client: httpx2.AsyncClient) -> None:

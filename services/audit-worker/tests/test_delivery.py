@@ -1,6 +1,7 @@
 """What becomes of an event that the sidecar delivers."""
 
 import asyncio
+import json
 import random
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.chain import Head, verify_chain
 from audit_worker.trail.schemas import AuditEntryOut
 from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES, SAMPLE, with_member
-from chassis.testing import bearer, deliver, make_task_event, post_event, serving, settings_for
+from chassis.testing import bearer, bulk_envelope, deliver, make_task_event, post_events, serving, settings_for
 from task_events import TaskEventType
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -119,17 +120,18 @@ async def test_a_late_version_is_no_conflict(client: httpx2.AsyncClient) -> None
 async def test_who_is_not_the_sidecar_is_refused_and_nothing_is_written(
     client: httpx2.AsyncClient, database: Database, token: str | None
 ) -> None:
-    response = await post_event(client, make_task_event(), token=token)
+    response = await post_events(client, json.dumps(bulk_envelope([make_task_event()])).encode(), token=token)
     assert response.status_code == 403
     assert response.json()["code"] == "forbidden"
     assert await rows(database) == 0
 
 
 @pytest.mark.parametrize("kind", MALFORMED_DELIVERIES)
-async def test_what_is_no_event_of_ours_is_dropped_and_nothing_is_written(
+async def test_what_is_no_event_of_ours_is_a_dead_letter_and_nothing_else(
     client: httpx2.AsyncClient, database: Database, kind: str
 ) -> None:
-    assert await deliver(client, MALFORMED_DELIVERIES[kind]) == ["DROP"]
+    assert await deliver(client, MALFORMED_DELIVERIES[kind]) == ["SUCCESS"]
+    assert [row[0] for row in await database.fetch("SELECT body FROM dead_letters")] == [MALFORMED_DELIVERIES[kind]]
     assert await rows(database) == 0
 
 
@@ -167,26 +169,15 @@ async def test_an_event_waits_for_a_database_that_is_down() -> None:
     assert int(response.headers["Retry-After"]) >= 1
 
 
-async def test_daprd_is_told_to_deliver_each_event_alone(client: httpx2.AsyncClient) -> None:
-    assert (await client.get("/dapr/subscribe")).json() == [
-        {
-            "pubsubname": "pubsub",
-            "topic": "tasks",
-            "route": "/events/tasks",
-            "metadata": {},
-            "deadLetterTopic": "audit-worker.dead-letters",
-        },
-        {
-            "pubsubname": "pubsub",
-            "topic": "audit-worker.dead-letters",
-            "route": "/events/dead-letters",
-            "metadata": {"rawPayload": "true"},
-        },
-    ]
-
-
-async def test_a_larger_batch_size_has_events_delivered_together() -> None:
-    async with serving(create_app(settings_for(AuditWorkerSettings, delivery_batch_size=100))) as client:
+@pytest.mark.parametrize(
+    ("settings", "largest"),
+    [(settings_for(AuditWorkerSettings), 100), (settings_for(AuditWorkerSettings, delivery_batch_size=7), 7)],
+    ids=["default", "seven"],
+)
+async def test_daprd_is_told_to_deliver_records_as_they_are_and_together(
+    settings: AuditWorkerSettings, largest: int
+) -> None:
+    async with serving(create_app(settings)) as client:
         subscriptions = (await client.get("/dapr/subscribe")).json()
     assert subscriptions == [
         {
@@ -195,7 +186,7 @@ async def test_a_larger_batch_size_has_events_delivered_together() -> None:
             "route": "/events/tasks/bulk",
             "metadata": {"rawPayload": "true"},
             "deadLetterTopic": "audit-worker.dead-letters",
-            "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
+            "bulkSubscribe": {"enabled": True, "maxMessagesCount": largest, "maxAwaitDurationMs": 10},
         },
         {
             "pubsubname": "pubsub",

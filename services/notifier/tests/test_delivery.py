@@ -1,6 +1,7 @@
 """What becomes of an event that the sidecar delivers."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -9,7 +10,16 @@ import httpx2
 import pytest
 
 from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES, SAMPLE
-from chassis.testing import bearer, deliver, deliver_bulk, make_task_event, post_event, serving, settings_for
+from chassis.testing import (
+    bearer,
+    bulk_envelope,
+    deliver,
+    deliver_bulk,
+    make_task_event,
+    post_events,
+    serving,
+    settings_for,
+)
 from notifier.app import create_app
 from notifier.settings import NotifierSettings
 from task_events import TaskEventType
@@ -101,7 +111,7 @@ async def test_missing_versions_are_noted_until_they_arrive(client: httpx2.Async
 
 async def test_a_batch_becomes_a_notification_for_each(client: httpx2.AsyncClient) -> None:
     events = [make_task_event(task) for task in range(1, 6)]
-    assert await deliver_bulk(client, *events, b"{") == ["SUCCESS"] * 5 + ["DROP"]
+    assert await deliver_bulk(client, *events, b"{") == ["SUCCESS"] * 6
     assert [item["event_id"] for item in await inbox_of(client)] == [event.id for event in reversed(events)]
 
 
@@ -109,17 +119,18 @@ async def test_a_batch_becomes_a_notification_for_each(client: httpx2.AsyncClien
 async def test_who_is_not_the_sidecar_is_refused_and_nothing_is_written(
     client: httpx2.AsyncClient, database: Database, token: str | None
 ) -> None:
-    response = await post_event(client, make_task_event(), token=token)
+    response = await post_events(client, json.dumps(bulk_envelope([make_task_event()])).encode(), token=token)
     assert response.status_code == 403
     assert response.json()["code"] == "forbidden"
     assert await rows(database) == 0
 
 
 @pytest.mark.parametrize("kind", MALFORMED_DELIVERIES)
-async def test_what_is_no_event_of_ours_is_dropped_and_nothing_is_written(
+async def test_what_is_no_event_of_ours_is_a_dead_letter_and_nothing_else(
     client: httpx2.AsyncClient, database: Database, kind: str
 ) -> None:
-    assert await deliver(client, MALFORMED_DELIVERIES[kind]) == ["DROP"]
+    assert await deliver(client, MALFORMED_DELIVERIES[kind]) == ["SUCCESS"]
+    assert [row[0] for row in await database.fetch("SELECT body FROM dead_letters")] == [MALFORMED_DELIVERIES[kind]]
     assert await rows(database) == 0
 
 
@@ -142,9 +153,10 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
         {
             "pubsubname": "pubsub",
             "topic": "tasks",
-            "route": "/events/tasks",
-            "metadata": {},
+            "route": "/events/tasks/bulk",
+            "metadata": {"rawPayload": "true"},
             "deadLetterTopic": "notifier.dead-letters",
+            "bulkSubscribe": {"enabled": True, "maxMessagesCount": 100, "maxAwaitDurationMs": 10},
         },
         {
             "pubsubname": "pubsub",

@@ -2,11 +2,13 @@
 
 A batch is one transaction: inbox and effect of every event in it. When it fails, and not for want of a database, it
 is halved and each half tried again, until the event whose fault it is stands alone; the others go through.
+
+The answer is SUCCESS or RETRY, never Dapr's DROP, which daprd 1.18 does not take for every entry of a batch: whoever
+cannot process an event keeps it, in its own database, before it says SUCCESS.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,8 +18,7 @@ from opentelemetry.trace import Span, SpanKind
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.correlation import correlated, new_id
-from chassis.database import Database, DatabaseUnavailableError
-from chassis.dead_letters.reasons import describe_failure
+from chassis.database import Database, DatabaseUnavailableError, blames_the_schema
 from chassis.inbox import ReceivedEvent, Verdict, receive, report_received
 from chassis.logging import get_logger
 from chassis.tracing import detached_span, within_span
@@ -26,34 +27,47 @@ from task_events.topics import TASKS_TOPIC
 
 DELIVERY_TIMEOUT: Final = 3.0
 """Seconds for one delivery: below the 4 s after which daprd gives up on it (`components/resiliency.yaml`)."""
-_REPORT_TIMEOUT: Final = 0.5
 # Of that, for a batch as a whole, and for each part of one that failed: so that an event which hangs, waiting for a
 # lock, leaves time for the others, down to the seventh halving.
 _WHOLE_BATCH_TIMEOUT: Final = 1.2
 _PART_TIMEOUT: Final = 0.25
 _LEAST_TIMEOUT: Final = 0.02
-_HOLD_BACK_FAILURES: Final = 3
-_GIVE_UP_AFTER: Final = 8
-"""Failed attempts, 3 s apart, after which an event is dropped to the dead-letter topic."""
-
-_REMEMBERED_FAILURES: Final = 1_000
+# For keeping one that failed; and how much later than the delivery's time that may end.
+_KEEP_TIMEOUT: Final = 1.0
+_KEEP_GRACE: Final = 0.5
 
 _logger = get_logger(__name__)
 
 
 class Status(StrEnum):
-    """What the sidecar is answered about one event; Dapr's words."""
+    """What the sidecar is answered about one event; two of Dapr's three words."""
 
     SUCCESS = "SUCCESS"
     RETRY = "RETRY"
-    DROP = "DROP"
 
 
 Effect = Callable[[AsyncSession, Sequence[ReceivedEvent]], Awaitable[None]]
 """What a consumer does with events that are not duplicates, in their order, inside the inbox transaction."""
 
-OnFailure = Callable[[str | None, bytes, str], Awaitable[None]]
-"""Told of an event that failed by its own fault: its id if it could be read, its bytes as delivered, and why."""
+
+@dataclass(frozen=True)
+class Record:
+    """What the sidecar delivered.
+
+    Attributes:
+        body: The bytes that are in Kafka.
+        metadata: What the sidecar says of the record, `__topic`, `__partition` and `__offset` among it.
+    """
+
+    body: bytes
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+KeepFailed = Callable[[Record, str | None, Exception], Awaitable[bool]]
+"""Given a record that failed by its own fault, the id of its event if it could be read, and the error.
+
+Tells whether it is settled: kept for good, so that nothing is lost when it is not delivered again. Otherwise it will be
+delivered again, also when this raises anything."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class _Delivered:
     """An event that could be read, where it stood in the delivery, and its consumer span."""
 
     place: int
-    body: bytes
+    record: Record
     event: TaskEvent
     span: Span
 
@@ -78,8 +92,8 @@ class _Round:
 
     answers: list[Status]
     deadline: float
-    failures: list[tuple[str | None, bytes, str]] = field(default_factory=list)
-    errors: list[tuple[_Delivered, Exception]] = field(default_factory=list)
+    unreadable: list[tuple[int, Record, Exception]] = field(default_factory=list)
+    errors: list[tuple[str, _Delivered | None, Exception]] = field(default_factory=list)
     held_back: set[str] = field(default_factory=set)
     over: bool = False
 
@@ -90,44 +104,48 @@ class _Round:
             return left
         return min(left, _WHOLE_BATCH_TIMEOUT if events == len(self.answers) else _PART_TIMEOUT)
 
+    def seconds_to_keep(self) -> float:
+        """Tell how long keeping one that failed may take."""
+        left = self.deadline + _KEEP_GRACE - asyncio.get_running_loop().time()
+        return left if len(self.answers) == 1 else min(left, _KEEP_TIMEOUT)
+
 
 class EventConsumer:
     """Takes task events into a service's database, each exactly once."""
 
-    def __init__(self, database: Database, effect: Effect, on_failure: OnFailure | None = None) -> None:
+    def __init__(self, database: Database, effect: Effect, keep_failed: KeepFailed) -> None:
         """Prepare a consumer.
 
         Args:
             database: Holds the inbox and the effect.
             effect: Called once for the new events of a delivery.
-            on_failure: Called for each event that is answered DROP, or RETRY because of an error of its own. Not for
-                an outage of the database: that is nothing an event can help, and there is nowhere to write it.
+            keep_failed: Called for each record that cannot be read or failed by its own fault. Not for an outage of
+                the database: that is nothing an event can help, and there is nowhere to keep it.
         """
-        self._database, self._effect, self._on_failure = database, effect, on_failure
-        self._failed_before: OrderedDict[str, int] = OrderedDict()
+        self._database, self._effect, self._keep_failed = database, effect, keep_failed
 
-    async def consume(self, bodies: Sequence[bytes]) -> list[Status]:
+    async def consume(self, records: Sequence[Record]) -> list[Status]:
         """Process what was delivered together and give the answer to each; never raises."""
         loop = asyncio.get_running_loop()
-        turn = _Round([Status.RETRY] * len(bodies), loop.time() + DELIVERY_TIMEOUT)
+        turn = _Round([Status.RETRY] * len(records), loop.time() + DELIVERY_TIMEOUT)
         with ExitStack() as spans:
-            delivered = self._read(bodies, turn, spans)
+            delivered = self._read(records, turn, spans)
             await self._settle(delivered, turn)
+            for place, record, error in turn.unreadable:
+                await self._keep(place, record, None, error, turn)
             _log_errors(turn)
-        await self._report(turn)
         return turn.answers
 
-    def _read(self, bodies: Sequence[bytes], turn: _Round, spans: ExitStack) -> list[_Delivered]:
+    def _read(self, records: Sequence[Record], turn: _Round, spans: ExitStack) -> list[_Delivered]:
         delivered = []
-        for place, body in enumerate(bodies):
+        for place, record in enumerate(records):
             try:
-                event = parse_task_event(body)
+                event = parse_task_event(record.body)
             except InvalidEventError as error:
-                _logger.warning("event dropped to the dead-letter topic", reason=str(error), size_bytes=len(body))
-                turn.answers[place] = Status.DROP
-                turn.failures.append((None, body, str(error)))
+                _logger.warning("no event of ours was delivered", reason=str(error), size_bytes=len(record.body))
+                turn.unreadable.append((place, record, error))
                 continue
-            delivered.append(_Delivered(place, body, event, spans.enter_context(_consumer_span(event))))
+            delivered.append(_Delivered(place, record, event, spans.enter_context(_consumer_span(event))))
         return delivered
 
     async def _settle(self, batch: Sequence[_Delivered], turn: _Round) -> None:
@@ -135,10 +153,23 @@ class EventConsumer:
         batch = [one for one in batch if one.event.subject not in turn.held_back]
         if not batch or turn.over:
             return
+        failure = await self._try(batch, turn)
+        if failure is None:
+            return
+        if len(batch) == 1:
+            await self._fail(batch[0], failure, turn)
+            return
+        half = len(batch) // 2
+        _logger.info("a batch is halved", events=len(batch), reason=repr(failure))
+        await self._settle(batch[:half], turn)
+        await self._settle(batch[half:], turn)
+
+    async def _try(self, batch: Sequence[_Delivered], turn: _Round) -> Exception | None:
+        """Apply a batch in one transaction; give the error if it may be the fault of an event in it."""
         seconds = turn.seconds_for(len(batch))
         if seconds < _LEAST_TIMEOUT:
             turn.over = True
-            return
+            return None
         with ExitStack() as contexts:
             if len(batch) == 1:
                 contexts.enter_context(batch[0].context())
@@ -148,23 +179,14 @@ class EventConsumer:
             except DatabaseUnavailableError as error:
                 turn.over = True
                 _logger.warning("events will be delivered again", events=len(batch), reason=error.detail)
-                return
             except Exception as error:  # noqa: BLE001  (logged and answered once it is known whose fault it is)
-                failure = error
+                if not blames_the_schema(error):
+                    return error
+                turn.over = True
+                turn.errors.append(("events will be delivered again: the schema does not fit", None, error))
             else:
                 self._succeed(batch, received, turn)
-                return
-        if len(batch) == 1 and isinstance(failure, TimeoutError):
-            # A database that is frozen looks like this: no fault of the event, however often it happens.
-            _logger.warning("event will be delivered again", event_id=batch[0].event.id, reason="no answer in time")
-            return
-        if len(batch) == 1:
-            self._fail(batch[0], failure, turn)
-            return
-        half = len(batch) // 2
-        _logger.info("a batch is halved", events=len(batch), reason=repr(failure))
-        await self._settle(batch[:half], turn)
-        await self._settle(batch[half:], turn)
+        return None
 
     async def _apply(self, events: Sequence[TaskEvent]) -> list[ReceivedEvent]:
         async with self._database.session() as session:
@@ -175,7 +197,6 @@ class EventConsumer:
     def _succeed(self, batch: Sequence[_Delivered], received: Sequence[ReceivedEvent], turn: _Round) -> None:
         for one, item in zip(batch, received, strict=True):
             turn.answers[one.place] = Status.SUCCESS
-            self._failed_before.pop(one.event.id, None)
             one.span.set_attribute("taskwire.inbox.verdict", item.receipt.verdict.value)
             with one.context():
                 report_received(item)
@@ -188,35 +209,38 @@ class EventConsumer:
                     verdict=item.receipt.verdict.value,
                 )
 
-    def _fail(self, one: _Delivered, error: Exception, turn: _Round) -> None:
-        """Have an event delivered again, and after enough attempts keep it in the dead-letter topic.
+    async def _fail(self, one: _Delivered, error: Exception, turn: _Round) -> None:
+        """Have an event that failed kept, or delivered again.
 
-        The attempts are counted here and not by the sidecar, which cannot tell the fault of an event from an
-        outage. A restart of this process begins to count anew: an event is rather tried too often.
-
-        What follows it in its task waits too, so that the order holds should a retry help; but not for ever, or
-        healthy events would reach the dead-letter topic in its company.
+        Nothing of its task goes before it as long as it may still succeed; once it is kept, nothing waits for it.
         """
-        failed = self._failed_before.pop(one.event.id, 0) + 1
-        self._failed_before[one.event.id] = failed
-        while len(self._failed_before) > _REMEMBERED_FAILURES:
-            self._failed_before.popitem(last=False)
-        if failed >= _GIVE_UP_AFTER:
-            turn.answers[one.place] = Status.DROP
-        if failed < _HOLD_BACK_FAILURES:
+        if isinstance(error, TimeoutError):
+            # A database that is frozen looks like this: no fault of the event, however often it happens.
+            _logger.warning("event will be delivered again", event_id=one.event.id, reason="no answer in time")
             turn.held_back.add(one.event.subject)
-        turn.failures.append((one.event.id, one.body, describe_failure(error)))
-        turn.errors.append((one, error))
-
-    async def _report(self, turn: _Round) -> None:
-        if self._on_failure is None or not turn.failures:
             return
+        turn.errors.append(("event could not be processed", one, error))
+        with one.context():
+            settled = await self._keep(one.place, one.record, one.event.id, error, turn)
+        if not settled:
+            turn.held_back.add(one.event.subject)
+
+    async def _keep(self, place: int, record: Record, event_id: str | None, error: Exception, turn: _Round) -> bool:
+        seconds = turn.seconds_to_keep()
+        if seconds < _LEAST_TIMEOUT:
+            return False
         try:
-            async with asyncio.timeout(_REPORT_TIMEOUT):
-                for event_id, body, reason in turn.failures:
-                    await self._on_failure(event_id, body, reason)
-        except Exception:  # the answers stand whether or not the reasons could be kept
-            _logger.exception("reasons of failures were not kept", failures=len(turn.failures))
+            async with asyncio.timeout(seconds):
+                settled = await self._keep_failed(record, event_id, error)
+        except (DatabaseUnavailableError, TimeoutError) as outage:
+            _logger.warning("a failed event will be delivered again, it could not be kept", reason=repr(outage))
+            return False
+        except Exception as defect:  # noqa: BLE001  (of ours, or no room: what cannot be kept must not be let go)
+            turn.errors.append(("a failed event will be delivered again, it could not be kept", None, defect))
+            return False
+        if settled:
+            turn.answers[place] = Status.SUCCESS
+        return settled
 
 
 async def apply_events(session: AsyncSession, events: Sequence[TaskEvent], effect: Effect) -> list[ReceivedEvent]:
@@ -230,11 +254,12 @@ async def apply_events(session: AsyncSession, events: Sequence[TaskEvent], effec
 
 def _log_errors(turn: _Round) -> None:
     """Write the tracebacks when all is done: rendering them takes time that the other events need."""
-    for one, error in turn.errors:
+    for message, one, error in turn.errors:
+        if one is None:
+            _logger.error(message, exc_info=error)
+            continue
         with one.context():
-            _logger.error(
-                "event could not be processed", event_id=one.event.id, type=one.event.type.value, exc_info=error
-            )
+            _logger.error(message, event_id=one.event.id, type=one.event.type.value, exc_info=error)
 
 
 def _consumer_span(event: TaskEvent) -> AbstractContextManager[Span]:

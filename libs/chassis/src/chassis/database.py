@@ -28,6 +28,18 @@ _UNAVAILABLE_SQLSTATES: Final = (
     "55P03",  # lock not available in time
     "40",  # rolled back for a serialization failure or deadlock: the same request may work
 )
+_DATA_SQLSTATES: Final = (
+    "22",  # data exception
+    "23",  # integrity constraint violation
+    "44",  # WITH CHECK OPTION violation
+    "54",  # program limit exceeded: a value too large for its index
+)
+_SCHEMA_SQLSTATES: Final = (
+    "28",  # invalid authorization
+    "3D",  # no such database
+    "3F",  # no such schema
+    "42",  # no such table, column or function, or no right to it
+)
 
 
 class DatabaseUnavailableError(UnavailableError):
@@ -112,6 +124,23 @@ def is_unavailable(error: BaseException) -> bool:
             or (cause is not None and is_unavailable(cause))
         )
     return False
+
+
+def blames_the_data(error: BaseException) -> bool:
+    """Tell whether the database refused what it was given, and would refuse the same again."""
+    return (_sqlstate(error) or "").startswith(_DATA_SQLSTATES)
+
+
+def blames_the_schema(error: BaseException) -> bool:
+    """Tell whether the statement does not fit the database, whatever its data: a migration or a grant is missing."""
+    return (_sqlstate(error) or "").startswith(_SCHEMA_SQLSTATES)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    sqlstate: str | None = getattr(error, "sqlstate", None)
+    return sqlstate
 
 
 async def get_db(request: Request) -> AsyncIterator[AsyncSession]:

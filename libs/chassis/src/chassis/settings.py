@@ -10,6 +10,8 @@ from typing import Annotated, Literal, NoReturn, Self, TypeVar
 from pydantic import Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.limits import MAX_EVENTS_PER_DELIVERY
+
 ENV_PREFIX = "TASKWIRE_"
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
 
@@ -67,6 +69,16 @@ class ServiceSettings(BaseSettings):
         if jwks is not None and jwks.scheme != "https" and self.environment != "development":
             raise ValueError("TASKWIRE_AUTH_JWKS_URL must be an https URL outside development")
         return self
+
+
+class ConsumerSettings(ServiceSettings):
+    """What a service that takes events needs besides.
+
+    Attributes:
+        delivery_batch_size: Events delivered together, at most.
+    """
+
+    delivery_batch_size: Annotated[int, Field(ge=1, le=MAX_EVENTS_PER_DELIVERY)] = MAX_EVENTS_PER_DELIVERY
 
 
 def load_settings(settings_class: type[SettingsT]) -> SettingsT:

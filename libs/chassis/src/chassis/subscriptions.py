@@ -1,10 +1,10 @@
-"""The consumer's door: how task events come in from the sidecar, one by one or in bulk.
+"""The consumer's door: how task events come in from the sidecar, in bulk.
 
-The handlers read the CloudEvents themselves and always answer SUCCESS, RETRY or DROP in a body, because Dapr
-retries FastAPI's own 422 and takes a 404 for DROP. DROP sends the message to the dead-letter topic.
+The handler reads the CloudEvents itself and always answers SUCCESS or RETRY for each in a body, because Dapr retries
+FastAPI's own 422 and takes a 404 for the success of a whole batch.
 
-In bulk, the subscription asks for raw payloads: each entry is the Kafka record's value, in base64. Otherwise daprd
-would decode and encode each event anew, which keeps integers up to 2^53 only, and what is not JSON would never come.
+The subscription asks for raw payloads: each entry is the Kafka record's value, in base64. Otherwise daprd would decode
+and encode each event anew, which keeps integers up to 2^53 only, and what is not JSON would never come.
 """
 
 import base64
@@ -19,16 +19,15 @@ from prometheus_client import Counter, Histogram
 from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse, Response
 
-from chassis.consumer import Effect, EventConsumer, OnFailure, Status
+from chassis.consumer import Effect, EventConsumer, KeepFailed, Record
 from chassis.database import Database
 from chassis.errors import ForbiddenError
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
 from chassis.logging import get_logger
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
-TASKS_ROUTE: Final = "/events/tasks"
-BULK_TASKS_ROUTE: Final = "/events/tasks/bulk"
-"""A path of its own: an answer to one form would mean something else, and nothing good, in the other."""
+TASKS_ROUTE: Final = "/events/tasks/bulk"
+"""Says `bulk`: were a subscription for single events to meet this handler, its answer would mean success."""
 APP_TOKEN_HEADER: Final = "dapr-api-token"  # noqa: S105 (a header name)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -56,6 +55,15 @@ class BulkSubscribe:
 class _BulkEntry(BaseModel):
     entry_id: Annotated[str, Field(alias="entryId")]
     event: str
+    metadata: dict[str, str] | None = None
+
+    def record(self) -> Record:
+        """Give the record as it is in Kafka."""
+        try:
+            body = base64.b64decode(self.event, validate=True)
+        except ValueError:
+            body = self.event.encode()  # no event of ours either way; the reader says so
+        return Record(body, self.metadata or {})
 
 
 class _BulkDelivery(BaseModel):
@@ -92,45 +100,38 @@ def subscribe_to_tasks(
     dead_letter_topic: str,
     app_api_token: str,
     effect: Effect,
-    bulk: BulkSubscribe | None = None,
-    on_failure: OnFailure | None = None,
+    keep_failed: KeepFailed,
+    bulk: BulkSubscribe,
 ) -> BulkDaprApp:
     """Subscribe `app` to the `tasks` topic through Dapr.
 
-    Both routes are there whichever is announced, so a sidecar that has not heard of a change is still served.
-
     Args:
-        app: Gets `/dapr/subscribe` and the event routes.
+        app: Gets `/dapr/subscribe` and the event route.
         database: Holds the inbox and the effect.
-        dead_letter_topic: Where Dapr puts what this consumer cannot process.
+        dead_letter_topic: Where Dapr puts what it cannot deliver.
         app_api_token: What daprd must send; everybody else is refused.
-        effect: Called once for each event.
-        bulk: Have events delivered in batches, each one transaction.
-        on_failure: Told of each event that failed by its own fault.
+        effect: Called once for the new events of a batch, in its transaction.
+        keep_failed: Called for each event that failed by its own fault.
+        bulk: How events are gathered.
 
     Returns:
         What further subscriptions of this application are added to: daprd asks for all of them at once.
     """
-    consumer = EventConsumer(database, effect, on_failure)
-
-    async def on_task_event(request: Request) -> Response:
-        refuse_all_but_the_sidecar(request, app_api_token)
-        (status,) = await consumer.consume([await request.body()])
-        _deliveries.labels(status.value).inc()
-        return JSONResponse({"status": status.value})
+    consumer = EventConsumer(database, effect, keep_failed)
 
     async def on_task_events(request: Request) -> Response:
         refuse_all_but_the_sidecar(request, app_api_token)
-        return JSONResponse({"statuses": await _consume_in_bulk(consumer, await request.body())})
+        return JSONResponse({"statuses": await _consume(consumer, await request.body())})
 
     dapr_app = BulkDaprApp(app, router_tags=["dapr"])
-    there = {"pubsub": PUBSUB_NAME, "topic": TASKS_TOPIC, "dead_letter_topic": dead_letter_topic}
-    if bulk is None:
-        dapr_app.subscribe(route=TASKS_ROUTE, metadata={}, **there)(on_task_event)
-        app.add_api_route(BULK_TASKS_ROUTE, on_task_events, methods=["POST"], tags=["dapr"])
-    else:
-        dapr_app.subscribe_in_bulk(on_task_events, route=BULK_TASKS_ROUTE, bulk=bulk, **there)
-        app.add_api_route(TASKS_ROUTE, on_task_event, methods=["POST"], tags=["dapr"])
+    dapr_app.subscribe_in_bulk(
+        on_task_events,
+        pubsub=PUBSUB_NAME,
+        topic=TASKS_TOPIC,
+        route=TASKS_ROUTE,
+        dead_letter_topic=dead_letter_topic,
+        bulk=bulk,
+    )
     return dapr_app
 
 
@@ -145,35 +146,18 @@ def refuse_all_but_the_sidecar(request: Request, app_api_token: str) -> None:
         raise ForbiddenError("Only the Dapr sidecar may deliver events.")
 
 
-async def _consume_in_bulk(consumer: EventConsumer, body: bytes) -> list[dict[str, str]]:
-    """Give Dapr's `statuses`; an entry without one is delivered again."""
+async def _consume(consumer: EventConsumer, body: bytes) -> list[dict[str, str]]:
+    """Give Dapr's `statuses`; an entry without one is delivered again.
+
+    By its entry id, never by its place: after a retry daprd delivers what is left, under the ids it had before.
+    """
     try:
         entries = _BulkDelivery.model_validate_json(body).entries
     except ValidationError:
         _logger.error("a bulk delivery cannot be read", size_bytes=len(body))  # noqa: TRY400  (its text quotes data)
         return []
-    answers = await consumer.consume([_record(entry) for entry in entries])
+    answers = await consumer.consume([entry.record() for entry in entries])
     _batch_size.observe(len(entries))
-    statuses = []
-    for place, (entry, answer) in enumerate(zip(entries, answers, strict=True)):
-        status = _safe_in_bulk(answer, entry, place)
-        _deliveries.labels(status.value).inc()
-        statuses.append({"entryId": entry.entry_id, "status": status.value})
-    return statuses
-
-
-def _record(entry: _BulkEntry) -> bytes:
-    try:
-        return base64.b64decode(entry.event, validate=True)
-    except ValueError:
-        return entry.event.encode()  # no event of ours either way; the reader says so
-
-
-def _safe_in_bulk(answer: Status, entry: _BulkEntry, place: int) -> Status:
-    """Say DROP only where daprd 1.18 understands it.
-
-    It looks up the message to drop by its entry id, which is its place in the batch as it came from Kafka, in the
-    list of those it has just delivered. After a retry that list is shorter: the wrong message would go to the
-    dead-letter topic, or daprd would crash on an index out of range. RETRY ends there too, only later.
-    """
-    return Status.RETRY if answer is Status.DROP and entry.entry_id != str(place) else answer
+    for answer in answers:
+        _deliveries.labels(answer.value).inc()
+    return [{"entryId": entry.entry_id, "status": answer.value} for entry, answer in zip(entries, answers, strict=True)]

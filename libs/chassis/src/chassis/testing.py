@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from chassis.correlation import new_id
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.settings import ServiceSettings
-from chassis.subscriptions import APP_TOKEN_HEADER, BULK_TASKS_ROUTE, TASKS_ROUTE
+from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
 from task_events import (
     CONTENT_TYPE,
     Actor,
@@ -33,7 +33,7 @@ from task_events import (
     TaskSnapshot,
 )
 from task_events.models import Priority
-from task_events.topics import TASKS_TOPIC
+from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -168,31 +168,61 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
             yield client
 
 
-async def post_event(
-    client: httpx2.AsyncClient,
-    body: TaskEvent | bytes,
-    *,
-    token: str | None = APP_TOKEN,
-    route: str = TASKS_ROUTE,
-) -> httpx2.Response:
-    """Deliver an event as the sidecar does, with its token or with another or none."""
-    headers = {"Content-Type": CONTENT_TYPE} | ({APP_TOKEN_HEADER: token} if token is not None else {})
+async def post_events(client: httpx2.AsyncClient, content: bytes, *, token: str | None = APP_TOKEN) -> httpx2.Response:
+    """Post what should be a bulk delivery as the sidecar does, with its token or with another or none."""
+    headers = {"Content-Type": "application/json"} | ({APP_TOKEN_HEADER: token} if token is not None else {})
     raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-    return await client.post(route, content=_record(body), headers=raw_headers)
+    return await client.post(TASKS_ROUTE, content=content, headers=raw_headers)
 
 
-def _record(body: TaskEvent | bytes) -> bytes:
+def _value(body: TaskEvent | bytes) -> bytes:
     return body.to_json() if isinstance(body, TaskEvent) else body
 
 
+def bulk_envelope(bodies: Sequence[TaskEvent | bytes], entry_ids: Sequence[str] | None = None) -> dict[str, JsonValue]:
+    """Make the envelope in which daprd 1.18.1 delivers records in bulk; by default entry ids count from 0.
+
+    Each record's offset is its entry id here, so what is delivered again under its id is the same record.
+    """
+    ids = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
+    entries: list[JsonValue] = [
+        {
+            "entryId": entry_id,
+            "event": base64.b64encode(_value(body)).decode(),
+            "metadata": {"partitionKey": "1", "__key": "1", **_origin(entry_id)},
+            "contentType": "application/octet-stream",
+        }
+        for entry_id, body in zip(ids, bodies, strict=True)
+    ]
+    return {
+        "id": new_id(),
+        "type": "com.dapr.event.sent.bulk",
+        "topic": TASKS_TOPIC,
+        "pubsubname": PUBSUB_NAME,
+        "metadata": {},
+        "entries": entries,
+    }
+
+
+def _origin(offset: str) -> dict[str, str]:
+    return {"__topic": TASKS_TOPIC, "__partition": "0", "__offset": offset}
+
+
+async def deliver_bulk(
+    client: httpx2.AsyncClient, *bodies: TaskEvent | bytes, entry_ids: Sequence[str] | None = None
+) -> list[str]:
+    """Deliver events together as the sidecar does and give what the consumer answered to each."""
+    response = await post_events(client, json.dumps(bulk_envelope(bodies, entry_ids)).encode())
+    assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
+    statuses = response.json()["statuses"]
+    wanted = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
+    assert [status["entryId"] for status in statuses] == list(wanted)  # noqa: S101  (test code)
+    return [status["status"] for status in statuses]
+
+
 async def deliver(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> list[str]:
-    """Deliver events one after the other and give what the consumer answered to each."""
-    answers = []
-    for body in bodies:
-        response = await post_event(client, body)
-        assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
-        answers.append(response.json()["status"])
-    return answers
+    """Deliver events one after the other, each a batch of its own, and give what the consumer answered to each."""
+    return [answer for body in bodies for answer in await deliver_bulk(client, body)]
 
 
 async def post_dead_letter(
@@ -204,50 +234,15 @@ async def post_dead_letter(
     **headers: str,
 ) -> httpx2.Response:
     """Deliver a dead letter as daprd 1.18.1 does: the bytes in Base64, the record it was in the headers."""
-    original = body.to_json() if isinstance(body, TaskEvent) else body
+    original = _value(body)
     wrapper = {"id": new_id(), "specversion": "1.0", "type": "com.dapr.event.sent", "source": "Dapr"}
     wrapper |= {"datacontenttype": "application/octet-stream", "data_base64": base64.b64encode(original).decode()}
-    origin = {"__topic": TASKS_TOPIC, "__partition": "0", "__offset": str(offset)} | headers
+    origin = _origin(str(offset)) | headers
     return await client.post(
         DEAD_LETTERS_ROUTE,
         content=json.dumps(wrapper).encode(),
         headers={"Content-Type": CONTENT_TYPE, APP_TOKEN_HEADER: token} | origin,
     )
-
-
-def bulk_envelope(bodies: Sequence[TaskEvent | bytes], entry_ids: Sequence[str] | None = None) -> dict[str, JsonValue]:
-    """Make the envelope in which daprd delivers records in bulk; by default entry ids count from 0, as Kafka's do."""
-    ids = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
-    entries: list[JsonValue] = [
-        {
-            "entryId": entry_id,
-            "event": base64.b64encode(_record(body)).decode(),
-            "metadata": {"partitionKey": "1", "__offset": entry_id},
-            "contentType": "application/octet-stream",
-        }
-        for entry_id, body in zip(ids, bodies, strict=True)
-    ]
-    return {
-        "id": new_id(),
-        "type": "com.dapr.event.sent.bulk",
-        "topic": "tasks",
-        "pubsubname": "pubsub",
-        "metadata": {},
-        "entries": entries,
-    }
-
-
-async def deliver_bulk(
-    client: httpx2.AsyncClient, *bodies: TaskEvent | bytes, entry_ids: Sequence[str] | None = None
-) -> list[str]:
-    """Deliver events together as the sidecar does and give what the consumer answered to each."""
-    content = json.dumps(bulk_envelope(bodies, entry_ids)).encode()
-    response = await post_event(client, content, route=BULK_TASKS_ROUTE)
-    assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
-    statuses = response.json()["statuses"]
-    wanted = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
-    assert [status["entryId"] for status in statuses] == list(wanted)  # noqa: S101  (test code)
-    return [status["status"] for status in statuses]
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from audit_worker.gaps.routes import router as gaps_router
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.routes import router as trail_router
 from audit_worker.trail.service import record_events
-from chassis.dead_letters.delivery import counting_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.delivery import counting_open_letters, keeping_failed, subscribe_to_dead_letters
 from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
 from chassis.service import create_service
@@ -34,8 +34,8 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         dead_letter_topic=AUDIT_DEAD_LETTER_TOPIC,
         app_api_token=token,
         effect=record_events,
-        bulk=BulkSubscribe(settings.delivery_batch_size) if settings.delivery_batch_size > 1 else None,
-        on_failure=failure_notes(database),
+        keep_failed=keeping_failed(database),
+        bulk=BulkSubscribe(settings.delivery_batch_size),
     )
     subscribe_to_dead_letters(
         app, dapr_app, database=database, topic=AUDIT_DEAD_LETTER_TOPIC, app_api_token=token, effect=record_events

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from chassis.dead_letters.delivery import counting_open_letters, failure_notes, subscribe_to_dead_letters
+from chassis.dead_letters.delivery import counting_open_letters, keeping_failed, subscribe_to_dead_letters
 from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
 from chassis.service import create_service
-from chassis.subscriptions import subscribe_to_tasks
+from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from notifier.inbox.routes import router as inbox_router
 from notifier.inbox.service import notify_owners
 from notifier.settings import NotifierSettings
@@ -33,7 +33,8 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         dead_letter_topic=NOTIFIER_DEAD_LETTER_TOPIC,
         app_api_token=token,
         effect=notify_owners,
-        on_failure=failure_notes(database),
+        keep_failed=keeping_failed(database),
+        bulk=BulkSubscribe(settings.delivery_batch_size),
     )
     subscribe_to_dead_letters(
         app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owners

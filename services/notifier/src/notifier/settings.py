@@ -1,7 +1,7 @@
-"""Settings of notifier: those of every service."""
+"""Settings of notifier: those of every consumer."""
 
-from chassis.settings import ServiceSettings
+from chassis.settings import ConsumerSettings
 
 
-class NotifierSettings(ServiceSettings):
+class NotifierSettings(ConsumerSettings):
     """What notifier reads from the environment."""

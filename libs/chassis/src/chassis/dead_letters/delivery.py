@@ -1,6 +1,7 @@
-"""Where dead letters come in: the consumer subscribes its own dead-letter topic and stores what arrives.
+"""Where dead letters come in: from the consumer itself, and from its dead-letter topic, the second line.
 
-The handler answers SUCCESS or RETRY and nothing else: behind a dead-letter topic there is no other one.
+There the sidecar puts what it gives up on without asking; the consumer subscribes it and stores what arrives. The
+handler answers SUCCESS or RETRY and nothing else: behind a dead-letter topic there is no other one.
 """
 
 import asyncio
@@ -13,26 +14,22 @@ from prometheus_client import Gauge
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import JSONResponse, Response
 
-from chassis.consumer import Effect, OnFailure, apply_events
+from chassis.consumer import Effect, KeepFailed, Record, Status, apply_events
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.dead_letters import service
 from chassis.dead_letters.envelope import origin_of, original_body
-from chassis.dead_letters.models import Status
-from chassis.dead_letters.reasons import storable
-from chassis.dead_letters.repository import DeadLetterRepository
+from chassis.dead_letters.models import Status as LetterStatus
+from chassis.dead_letters.repository import DeadLetterRepository, Origin
 from chassis.inbox import ReceivedEvent
 from chassis.logging import get_logger
 from chassis.periodic import repeating
 from chassis.subscriptions import refuse_all_but_the_sidecar
 from task_events import TaskEvent
-from task_events.topics import PUBSUB_NAME
+from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 DEAD_LETTERS_ROUTE: Final = "/events/dead-letters"
 _STORE_TIMEOUT: Final = 3.0
 """Seconds for one letter: below the 4 s after which daprd gives up on a delivery (`components/resiliency.yaml`)."""
-
-_NOTE_TIMEOUT: Final = 0.5
-"""Seconds for noting a failure: it comes after the up to 3 s of the handler that failed, within the same 4 s."""
 
 _COUNT_EVERY: Final = 5.0
 _open = Gauge("taskwire_dead_letters_open", "Dead letters that nobody has redriven or discarded yet")
@@ -68,7 +65,7 @@ def subscribe_to_dead_letters(
     dapr_app.subscribe(pubsub=PUBSUB_NAME, topic=topic, route=DEAD_LETTERS_ROUTE, metadata=metadata)(on_dead_letter)
 
 
-async def _store(request: Request, database: Database, topic: str) -> str:
+async def _store(request: Request, database: Database, topic: str) -> Status:
     body = original_body(await request.body())
     origin = origin_of(request.headers, topic=topic)
     try:
@@ -76,35 +73,34 @@ async def _store(request: Request, database: Database, topic: str) -> str:
             letter_id = await service.store(session, origin, body)
     except (DatabaseUnavailableError, TimeoutError) as error:
         _logger.warning("dead letter will be delivered again", reason=repr(error))
-        return "RETRY"
+        return Status.RETRY
     except Exception:  # a defect of ours: the letter stays in Kafka, at the head of its topic, until it is repaired
         _logger.exception("dead letter could not be stored", size_bytes=len(body))
-        return "RETRY"
+        return Status.RETRY
+    _log_stored(letter_id, origin, body)
+    return Status.SUCCESS
+
+
+def keeping_failed(database: Database) -> KeepFailed:
+    """Make the `keep_failed` of a consumer, which has it store its dead letters in its own database."""
+
+    async def keep(record: Record, event_id: str | None, error: Exception) -> bool:
+        origin = origin_of(record.metadata, topic=TASKS_TOPIC)
+        async with database.session() as session:
+            kept = await service.settle_failure(session, origin, record.body, event_id, error)
+        if kept.settled:
+            _log_stored(kept.letter_id, origin, record.body)
+        return kept.settled
+
+    return keep
+
+
+def _log_stored(letter_id: int | None, origin: Origin, body: bytes) -> None:
     where = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
     if letter_id is None:
         _logger.info("dead letter was stored before", **where)
     else:
         _logger.error("dead letter stored", dead_letter=letter_id, size_bytes=len(body), **where)
-    return "SUCCESS"
-
-
-def failure_notes(database: Database) -> OnFailure:
-    """Make the `on_failure` of a consumer: keeps the reason, which Dapr does not carry, for the dead letter.
-
-    What cannot be read needs no note: its reason can be found in it again. A database that is down needs none
-    either, and would not take it.
-    """
-
-    async def note(event_id: str | None, _: bytes, reason: str) -> None:
-        if event_id is None:
-            return
-        try:
-            async with asyncio.timeout(_NOTE_TIMEOUT), database.session() as session:
-                await service.note_failure(session, storable(event_id), storable(reason))
-        except Exception as error:  # noqa: BLE001  (a note that is missing must not change the handler's answer)
-            _logger.warning("reason of a failure could not be noted", event_id=event_id, error=repr(error))
-
-    return note
 
 
 def counting_open_letters(database: Database) -> AbstractAsyncContextManager[None]:
@@ -114,4 +110,4 @@ def counting_open_letters(database: Database) -> AbstractAsyncContextManager[Non
 
 async def _count_open(database: Database) -> None:
     async with database.session() as session:
-        _open.set(await DeadLetterRepository(session).count(status=Status.OPEN))
+        _open.set(await DeadLetterRepository(session).count(status=LetterStatus.OPEN))

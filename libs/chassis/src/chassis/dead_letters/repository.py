@@ -37,8 +37,12 @@ class FailureRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def note(self, event_id: str, reason: str) -> None:
-        """Count one more failure of an event and keep its reason; tidy up when it is the first."""
+    async def note(self, event_id: str, reason: str) -> int:
+        """Count one more failure of an event and keep its reason; tidy up when it is the first.
+
+        Returns:
+            How many there are now.
+        """
         connection = await self._session.connection()
         again = {
             "reason": reason,
@@ -52,8 +56,10 @@ class FailureRepository:
             .on_conflict_do_update(index_elements=["event_id"], set_=again)
             .returning(event_failures.c.attempts)
         )
-        if (await connection.execute(statement)).scalar_one() == 1:
+        attempts = int((await connection.execute(statement)).scalar_one())
+        if attempts == 1:
             await self.forget_settled(but=event_id)
+        return attempts
 
     async def take(self, event_id: str) -> Failures | None:
         """Give and remove what was noted about an event."""
@@ -106,6 +112,14 @@ class DeadLetterRepository:
         connection = await self._session.connection()
         added: int | None = (await connection.execute(statement)).scalar_one_or_none()
         return added
+
+    async def has(self, origin: Origin, body: bytes) -> bool:
+        """Tell whether this very record was stored, whatever became of it since."""
+        here = (_columns.topic, _columns.partition, _columns.offset, _columns.body_sha256)
+        there = (origin.topic, origin.partition, origin.offset, hashlib.sha256(body).digest())
+        statement = sa.select(sa.exists().where(*(column == value for column, value in zip(here, there, strict=True))))
+        connection = await self._session.connection()
+        return bool((await connection.execute(statement)).scalar_one())
 
     async def page(self, *, status: Status | None, before: int | None, limit: int) -> list[DeadLetter]:
         """Give letters, newest first; `before` is the last id of the page before."""

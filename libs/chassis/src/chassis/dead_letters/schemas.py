@@ -27,10 +27,10 @@ class DeadLetterOut(BaseModel):
     reason: Annotated[
         str, Field(description="of the last failure", examples=["not a task event: data: Field required"])
     ]
-    attempts: Annotated[int, Field(description="how often processing was tried, redrives included", examples=[8])]
+    attempts: Annotated[int, Field(description="how often processing was tried, redrives included", examples=[3])]
     first_failed_at: datetime
     last_failed_at: datetime
-    stored_at: Annotated[datetime, Field(description="when it came from the dead-letter topic")]
+    stored_at: Annotated[datetime, Field(description="when it became a dead letter")]
     size_bytes: Annotated[int, Field(description="of the original message")]
     verdict: Annotated[
         Literal["fresh", "duplicate", "stale"] | None,

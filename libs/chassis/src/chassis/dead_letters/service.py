@@ -1,4 +1,8 @@
-"""The rules of dead letters: each is stored once, and closed once, by a redrive that worked or by a discard."""
+"""The rules of dead letters: when an event becomes one; that each is stored once, and closed once.
+
+A letter comes in by two doors. The consumer stores what fails in its hands; the sidecar puts what it gives up on into
+the dead-letter topic. Both know which record it was, so both lead to the same letter.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,10 +12,10 @@ from typing import Final
 from prometheus_client import Counter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from chassis.database import is_unavailable
+from chassis.database import blames_the_data, is_unavailable
 from chassis.dead_letters.envelope import attributes_of
 from chassis.dead_letters.models import DeadLetter, Failures, Status
-from chassis.dead_letters.reasons import describe_failure
+from chassis.dead_letters.reasons import describe_failure, storable
 from chassis.dead_letters.repository import DeadLetterRepository, FailureRepository, Origin
 from chassis.errors import ApiError, NotFoundError
 from chassis.identity import Principal
@@ -23,9 +27,9 @@ from task_events import InvalidEventError, TaskEvent, parse_task_event
 Apply = Callable[[AsyncSession, TaskEvent], Awaitable[ReceivedEvent]]
 """The consumer's door: takes an event through its inbox to its effect, in the caller's transaction."""
 
-_UNEXPLAINED: Final = (
-    "unknown: the event can be read, and no failure was noted; the handler did not answer, or its database was away"
-)
+_ATTEMPTS: Final = 3
+"""Failed attempts after which an event is given up; between them are the 3 s of `components/resiliency.yaml`."""
+_UNEXPLAINED: Final = "unknown: the sidecar gave it up; the event can be read, and no failure of it was noted"
 _letters = Counter("taskwire_dead_letters_total", "Dead letters, by what was done with them", ["outcome"])
 _logger = get_logger(__name__)
 
@@ -80,23 +84,54 @@ class Redrive:
     verdict: str | None = None
 
 
-async def note_failure(session: AsyncSession, event_id: str, reason: str) -> None:
-    """Keep the reason of a failure for the dead letter that may come of it."""
-    await FailureRepository(session).note(event_id, reason)
-    await session.commit()
+@dataclass(frozen=True)
+class Kept:
+    """What became of a record that failed.
+
+    Attributes:
+        settled: It is a letter; otherwise it is to be tried again.
+        letter_id: Of the new letter; None when there is none or it was stored before.
+    """
+
+    settled: bool
+    letter_id: int | None = None
+
+
+async def settle_failure(
+    session: AsyncSession, origin: Origin, body: bytes, event_id: str | None, error: Exception
+) -> Kept:
+    """Note the failure of a record, and store it as a letter when there were enough of them: one transaction.
+
+    What can never be read, and what the database refuses for its content, is a letter at once: trying again would
+    hold up others for nothing, and a redrive does the same at any time. The count of the other failures is in the
+    table, so that it outlives the process.
+
+    Args:
+        session: Its transaction is committed.
+        origin: Which record it is.
+        body: Its bytes.
+        event_id: Of the event it is; None when it could not be read.
+        error: How it failed.
+    """
+    if await DeadLetterRepository(session).has(origin, body):
+        return Kept(settled=True)
+    if event_id is not None:
+        attempts = await FailureRepository(session).note(storable(event_id), describe_failure(error))
+        if attempts < _ATTEMPTS and not blames_the_data(error):
+            await session.commit()
+            return Kept(settled=False)
+    return Kept(settled=True, letter_id=await store(session, origin, body))
 
 
 async def store(session: AsyncSession, origin: Origin, body: bytes) -> int | None:
-    """Keep a message that came from the dead-letter topic, with what is known about its failures.
+    """Keep a message with what is known about its failures.
 
     Returns:
         The new letter's id, or None when the message was stored before.
     """
-    attributes = attributes_of(body)
-    event_id = attributes["event_id"]
     failures = FailureRepository(session)
-    noted = await failures.take(event_id) if event_id is not None else None
-    letter_id = await DeadLetterRepository(session).add(origin, body, noted or _from_content(body), attributes)
+    why = await _why(failures, body)
+    letter_id = await DeadLetterRepository(session).add(origin, body, why, attributes_of(body))
     await failures.forget_settled()
     await session.commit()
     if letter_id is not None:
@@ -104,14 +139,14 @@ async def store(session: AsyncSession, origin: Origin, body: bytes) -> int | Non
     return letter_id
 
 
-def _from_content(body: bytes) -> Failures:
-    """Find the reason in the message itself, as for everything that is no event of ours."""
+async def _why(failures: FailureRepository, body: bytes) -> Failures:
+    """Find the reason in the message itself, for all that is no event of ours, or in what was noted about it."""
     now = datetime.now(UTC)
     try:
-        parse_task_event(body)
+        event = parse_task_event(body)
     except InvalidEventError as error:
         return Failures(describe_failure(error), 1, now, now)
-    return Failures(_UNEXPLAINED, 1, now, now)
+    return await failures.take(storable(event.id)) or Failures(_UNEXPLAINED, 1, now, now)
 
 
 async def list_letters(session: AsyncSession, wanted: LetterFilter) -> Page[DeadLetter]:
