@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 import uuid_utils
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
+from devstack.layout import HOST
 from devstack.polling import within
+from devstack.services import SERVICES
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
@@ -112,3 +115,42 @@ def records_of(stack: "StackUnderTest") -> Callable[[int, int], Awaitable[Record
             await consumer.stop()
 
     return read
+
+
+@dataclass(frozen=True)
+class Gauges:
+    """What the parts say about themselves on their metrics pages."""
+
+    http: httpx2.AsyncClient
+    pages: dict[str, str]
+
+    async def read(self, part: str, metric: str, **labels: str) -> float:
+        """Scrape a part (`audit-worker`, `daprd-audit-worker`) and add up the samples that have these labels."""
+        text = (await self.http.get(self.pages[part])).text
+        names = {metric, f"{metric}_total"}  # the parser adds this to a counter without it, as daprd's are
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name in names and labels.items() <= sample.labels.items()
+        )
+
+
+@pytest.fixture
+async def gauges(stack: "StackUnderTest") -> AsyncIterator[Gauges]:
+    """The metrics of the three services and of their sidecars."""
+    pages = {name: f"{url}/metrics" for name, url in stack.urls.items()}
+    sidecars = {
+        service.sidecar: f"http://{HOST}:{stack.layout.ports.dapr_metrics(service.index)}/" for service in SERVICES
+    }
+    async with httpx2.AsyncClient(timeout=15) as http:
+        yield Gauges(http, pages | sidecars)
+
+
+@pytest.fixture
+async def past_taskwire(stack: "StackUnderTest") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
+    """Somebody who publishes to `tasks` without task-api."""
+    producer: AIOKafkaProducer[bytes, bytes] = AIOKafkaProducer(bootstrap_servers=stack.kafka)
+    await producer.start()
+    yield producer
+    await producer.stop()

@@ -1,4 +1,4 @@
-"""Dead letters on the real stack: poison lands there once and blocks nobody, outages put nothing there."""
+"""Dead letters on the real stack: poison lands there once and blocks nobody. Outages are in `test_outages.py`."""
 
 import asyncio
 import json
@@ -16,7 +16,6 @@ import pytest
 import uuid_utils
 from aiokafka import AIOKafkaProducer
 
-from chassis.testing import make_task_event
 from devstack.layout import REPOSITORY
 from devstack.polling import within
 from task_events.topics import TASKS_TOPIC
@@ -233,32 +232,6 @@ async def test_a_letter_is_discarded_by_command_and_only_with_a_note(
     done = dlq(stack, "SERVICE=notifier", f"DISCARD={letter['id']}", "NOTE=made by a test")
     assert (done.returncode, done.stdout) == (0, f"{letter['id']} discarded\n")
     assert (await operator.finds("notifier", record.partition, record.offset))["note"] == "made by a test"
-
-
-async def test_an_outage_of_postgresql_longer_than_all_retries_puts_nothing_there(
-    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
-) -> None:
-    await operator.discards_all()
-    first = time.time_ns() // 1000
-    events = [make_task_event(first + number) for number in range(35)]
-    await stack.stop_part("postgres")
-    try:
-        for event in events:
-            await producer.send_and_wait(TASKS_TOPIC, event.to_json(), key=event.subject.encode())
-            await asyncio.sleep(1)
-    finally:
-        await stack.start_part("postgres")
-    await stack.wait_all_ready()
-
-    async def all_audited() -> bool:
-        url = f"{stack.urls['audit-worker']}/api/v1/audit/entries?limit=2&task_id="
-        answers = await asyncio.gather(*(operator.http.get(f"{url}{event.subject}") for event in events))
-        found = [[item["event_id"] for item in answer.json().get("items", [])] for answer in answers]
-        return found == [[event.id] for event in events]
-
-    assert await within(PATIENCE, all_audited, 0.5)
-    for service in CONSUMERS:
-        assert await operator.letters(service, "&status=open") == []
 
 
 def dlq(stack: "StackUnderTest", *settings: str) -> "subprocess.CompletedProcess[str]":

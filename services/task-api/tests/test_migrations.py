@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 
@@ -66,3 +67,16 @@ async def test_without_a_database_the_service_lives_is_not_ready_and_asks_caller
         response = await client.get("/health/ready")
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert "database" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "says nothing"])
+async def test_a_database_that_cannot_be_reached_ends_the_migration(listens: bool) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        url = f"postgresql://nobody:nothing@127.0.0.1:{server.getsockname()[1]}/nowhere"
+        async with asyncio.timeout(90):
+            with pytest.raises((ConnectionError, TimeoutError)) as failure:
+                await asyncio.to_thread(upgrade, "task_api", url)
+        assert isinstance(failure.value, TimeoutError if listens else ConnectionError)

@@ -76,22 +76,25 @@ def believe_every_delivery() -> None:
 
 def retry_for_ever() -> None:
     """The consumer never gives up an event that it cannot process."""
-    from chassis import consumer
+    from chassis.consumer import EventConsumer
 
-    vars(consumer)["_GIVE_UP_AFTER"] = sys.maxsize
+    async def keep(self: EventConsumer, *_: object) -> bool:
+        return False
+
+    setattr(EventConsumer, "_keep", keep)  # noqa: B010
 
 
 def answer_before_the_work_is_done() -> None:
     """The consumer answers SUCCESS at once and processes afterwards."""
-    from chassis.consumer import EventConsumer, Status
+    from chassis.consumer import EventConsumer, Record, Status
 
     consume, working = EventConsumer.consume, set()
 
-    async def consume_later(self: EventConsumer, bodies: Sequence[bytes]) -> list[Status]:
-        task = asyncio.create_task(consume(self, bodies))
+    async def consume_later(self: EventConsumer, records: Sequence[Record]) -> list[Status]:
+        task = asyncio.create_task(consume(self, records))
         working.add(task)
         task.add_done_callback(working.discard)
-        return [Status.SUCCESS] * len(bodies)
+        return [Status.SUCCESS] * len(records)
 
     setattr(EventConsumer, "consume", consume_later)  # noqa: B010
 

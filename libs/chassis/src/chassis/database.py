@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import UnavailableError
-from chassis.resilience import CallPolicy, CircuitOpenError, ResilientCall
+from chassis.resilience import CallPolicy, CircuitOpenError, Judgement, ResilientCall
 from chassis.settings import ServiceSettings
 
 _UNAVAILABLE_SQLSTATES: Final = (
@@ -55,8 +55,7 @@ class Database:
         self.engine = engine
         self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
-        # An exhausted pool says that we are busy, not that PostgreSQL is unwell: no reason to refuse all.
-        self._checkout = ResilientCall(policy, is_failure=lambda error: not isinstance(error, PoolTimeoutError))
+        self._checkout = ResilientCall(policy, judge=_what_it_says)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -107,6 +106,11 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
     )
     checkout_timeout = settings.database_pool_timeout + settings.database_connect_timeout
     return Database(engine, checkout_timeout=checkout_timeout)
+
+
+def _what_it_says(error: Exception) -> Judgement:
+    """An exhausted pool says that we are busy, and nothing about PostgreSQL: no reason to refuse all, or none."""
+    return Judgement.UNKNOWN if isinstance(error, PoolTimeoutError) else Judgement.UNWELL
 
 
 def is_unavailable(error: BaseException) -> bool:

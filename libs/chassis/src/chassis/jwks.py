@@ -28,6 +28,7 @@ FRESH_FOR: Final = 600.0
 """Seconds after which keys are fetched again even when nothing is missing, so that removed keys go."""
 FETCH_FLOOR: Final = 30.0
 """Seconds between two fetches, whatever key ids are asked for."""
+POLICY: Final = CallPolicy("jwks", timeout=3.0, attempts=2, recovery_timeout=10.0)
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _ALGORITHM_OF: Final = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
 
@@ -68,19 +69,28 @@ jwk.register_key("EdDSA", Ed25519Key)
 class JwksKeys:
     """The issuer's keys, cached."""
 
-    def __init__(self, url: str, client: httpx2.AsyncClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        client: httpx2.AsyncClient,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        policy: CallPolicy = POLICY,
+    ) -> None:
         """Say where the keys are.
 
         Args:
             url: The JWKS document.
             client: Used for the fetches; must not follow redirects.
             clock: Seconds that never go back.
+            policy: How a fetch is made.
         """
         self._url, self._client, self._clock = url, client, clock
         self._keys: dict[str, VerificationKey] = {}
         self._fetched_at = self._tried_at = float("-inf")
+        self._fetches = 0
         self._fetching = asyncio.Lock()
-        self._call = ResilientCall(CallPolicy("jwks", timeout=3.0, attempts=2, recovery_timeout=10.0))
+        self._call = ResilientCall(policy)
 
     async def find(self, *, algorithm: str, key_id: str | None) -> VerificationKey:
         """Give the key a token header asks for.
@@ -103,10 +113,12 @@ class JwksKeys:
         return found
 
     async def _refresh(self, wanted: str) -> None:
+        fetches = self._fetches
         async with self._fetching:
             now = self._clock()
             answered_meanwhile = wanted in self._keys and now - self._fetched_at <= FRESH_FOR
-            if answered_meanwhile or now - self._tried_at < FETCH_FLOOR:
+            # Whoever waited for a fetch takes its outcome, also a failure: else each would wait for one more timeout.
+            if answered_meanwhile or fetches != self._fetches or now - self._tried_at < FETCH_FLOOR:
                 return
             self._tried_at = now
             try:
@@ -116,6 +128,8 @@ class JwksKeys:
                 _logger.warning("jwks fetch failed", url=self._url, error=repr(error), keys_kept=len(self._keys))
                 if not self._keys:
                     self._tried_at = float("-inf")  # nothing works yet: let the next request try, behind the breaker
+            finally:
+                self._fetches += 1
 
     async def _fetch(self) -> dict[str, VerificationKey]:
         async with self._client.stream("GET", self._url, headers={"Accept": "application/json"}) as response:

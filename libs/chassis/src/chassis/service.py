@@ -122,7 +122,8 @@ async def _key_source(settings: ServiceSettings) -> AsyncIterator[KeySource]:
         assert settings.auth_hs256_secret is not None  # noqa: S101  (settings hold exactly one of the two)
         yield SharedSecret(settings.auth_hs256_secret.get_secret_value())
         return
-    async with httpx2.AsyncClient(timeout=3.0, follow_redirects=False) as client:
+    # No timeout of the client's own: the policy of the call bounds each attempt as a whole.
+    async with httpx2.AsyncClient(timeout=None, follow_redirects=False) as client:
         yield JwksKeys(str(settings.auth_jwks_url), client)
 
 

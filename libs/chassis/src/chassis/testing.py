@@ -16,6 +16,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from jose import jwt
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import JsonValue
 from starlette.types import ASGIApp
 
@@ -166,6 +167,17 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://service.test") as client:
             yield client
+
+
+async def scrape(client: httpx2.AsyncClient, metric: str, **labels: str) -> float:
+    """Read a service's metrics page as Prometheus does and add up the samples that have these labels."""
+    page = await client.get("/metrics")
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+        if sample.name == metric and labels.items() <= sample.labels.items()
+    )
 
 
 async def post_events(client: httpx2.AsyncClient, content: bytes, *, token: str | None = APP_TOKEN) -> httpx2.Response:

@@ -38,9 +38,10 @@ def sidecar_command(
         "config": str(resources / CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
     }
-    if (
-        not service.consumes
-    ):  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
+    if service.consumes:
+        # Or daprd may take a delivery to an app that is away for a success: docs/decisions/0008-one-delivery-at-a-time.md.
+        options["app-max-concurrency"] = "1"
+    else:  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
         options["dapr-block-shutdown-duration"] = f"{BLOCK_SECONDS}s"
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 import httpx2
@@ -11,7 +12,7 @@ from dapr.clients.exceptions import DaprGrpcError
 from dapr.conf import settings as dapr_settings
 from grpc import StatusCode
 
-from chassis.resilience import CallPolicy, ResilientCall
+from chassis.resilience import CallPolicy, Judgement, ResilientCall
 from task_events import CONTENT_TYPE, TaskEvent
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
@@ -65,10 +66,10 @@ class DaprPublisher:
         self._address = f"127.0.0.1:{grpc_port}"
         self._token = api_token
         self._client: DaprClient | None = None
-        self._http = httpx2.AsyncClient(timeout=_HEALTH_TIMEOUT)
+        self._http = httpx2.AsyncClient(timeout=None)  # bounded where it is used, as a whole
         policy = CallPolicy("dapr-publish", timeout=timeout, failure_threshold=3, recovery_timeout=2.0)
         # A sidecar that refuses is well; whether Kafka is, its own breaker judges (`components/resiliency.yaml`).
-        self._call = ResilientCall(policy, is_failure=lambda error: not isinstance(error, RefusedError))
+        self._call = ResilientCall(policy, judge=_what_it_says)
         # The SDK read these from the environment when it was imported; what counts is what we were given.
         vars(dapr_settings).update(
             DAPR_HTTP_PORT=http_port,
@@ -124,7 +125,8 @@ class DaprPublisher:
         that to one quick answer; a new client also starts without gRPC's reconnect backoff of up to 2 min.
         """
         if self._client is None:
-            response = await self._http.get(self._health_url, headers={"dapr-api-token": self._token})
+            async with asyncio.timeout(_HEALTH_TIMEOUT):
+                response = await self._http.get(self._health_url, headers={"dapr-api-token": self._token})
             response.raise_for_status()
             self._client = DaprClient(self._address)
         return self._client
@@ -132,8 +134,13 @@ class DaprPublisher:
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            async with asyncio.timeout(_HEALTH_TIMEOUT):
-                await client.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEALTH_TIMEOUT):
+                    await client.close()
+
+
+def _what_it_says(error: Exception) -> Judgement:
+    return Judgement.WELL if isinstance(error, RefusedError) else Judgement.UNWELL
 
 
 def _reason(error: Exception) -> str:

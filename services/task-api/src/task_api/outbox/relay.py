@@ -128,7 +128,7 @@ class Relay:
             case Pass.STANDBY:
                 await self._wait_for_wake(self._poll_interval)
             case Pass.FAILED:
-                await self._pause(max(self._publisher.open_for, _FIRST_RETRY))
+                await self._pause(max(self._publisher.open_for, _retry_delay(0)))
             case _:
                 assert_never(result)
 
