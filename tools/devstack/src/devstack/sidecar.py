@@ -39,7 +39,7 @@ def sidecar_command(
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
     }
     if service.consumes:
-        # Or daprd may take a delivery to an app that is away for a success: docs/decisions/0008-one-delivery-at-a-time.md.
+        # Or it may take a delivery to an app that is away for a success: docs/decisions/0008-one-delivery-at-a-time.md.
         options["app-max-concurrency"] = "1"
     else:  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
         options["dapr-block-shutdown-duration"] = f"{BLOCK_SECONDS}s"
