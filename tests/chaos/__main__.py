@@ -14,6 +14,7 @@ from typing import Final
 from tests.chaos.report import sabotage_row, table
 from tests.chaos.run import Plan, run
 from tests.chaos.sabotage import CONTROL, WRONG_DESIGNS, WrongDesign
+from tests.chaos.schedule import LEAST_KILLS
 
 # With a wrong design, what is lost does not come, and what is stuck moves for ever.
 _PATIENCE: Final = 40.0
@@ -82,7 +83,7 @@ def _options() -> argparse.Namespace:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """By default one blow in 6 s, and each kind of blow at least once."""
-    kills = options.kills or max(12, round(options.minutes * 10))
+    kills = options.kills or max(LEAST_KILLS, round(options.minutes * 10))
     return Plan(options.seed, options.minutes * 60, kills, options.rate)
 
 

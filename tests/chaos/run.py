@@ -47,7 +47,7 @@ class Plan:
     kills: int
     rate: float = 20.0
     patience: float = 90.0
-    deadline: float = 420.0
+    deadline: float = 180.0
 
     @property
     def schedule(self) -> list[Fault]:

@@ -16,8 +16,8 @@ _ENDLESS: Final = "        policy: constant\n        duration: 3s\n        maxRe
 _BREAKER: Final = """\
       delivery:
         maxRequests: 1
-        timeout: 5s
-        trip: consecutiveFailures > 2
+        timeout: 90s
+        trip: consecutiveFailures > 1
 """
 _CONSUME_RETRY: Final = '    - name: consumeRetryEnabled\n      value: "true"\n'
 _INBOUND: Final = "          timeout: delivery\n          retry: delivery\n"

@@ -65,14 +65,15 @@ class Fault:
 
 _Card = tuple[Kind, str]
 
-# First of all, and alone: events flow through a healthy system, and those who should take them are away.
-_OVERTURE: Final[Sequence[_Card]] = (
+# First of all, and alone: events flow through a healthy system, and those who should take them are away. And once
+# more at the very end, so that what still fails then is not hidden by a part that starts anew.
+_CONSUMERS_AWAY: Final[Sequence[_Card]] = (
     (Kind.STOP, "audit-worker"),
     (Kind.STOP, "notifier"),
 )
 # One of each way to go wrong that a wrong design does not survive: in every schedule, however short.
 ESSENTIAL: Final[Sequence[_Card]] = (
-    *_OVERTURE,
+    *_CONSUMERS_AWAY,
     (Kind.KILL, LEADER),
     (Kind.FREEZE, LEADER),
     (Kind.STOP, "kafka"),
@@ -82,6 +83,7 @@ ESSENTIAL: Final[Sequence[_Card]] = (
     (Kind.KILL, "audit-worker"),
     (Kind.KILL, "notifier"),
 )
+LEAST_KILLS: Final = len(ESSENTIAL) + len(_CONSUMERS_AWAY)
 _FURTHER: Final[Sequence[_Card]] = tuple(
     card for card in product((Kind.KILL, Kind.FREEZE, Kind.STOP), (*PARTS, LEADER)) if card not in ESSENTIAL
 )
@@ -94,7 +96,9 @@ _INJECTIONS: Final[Sequence[_Card]] = (
 )
 _INJECTIONS_EVERY: Final = 60.0
 _CALM_BEFORE: Final = 3.0
-_AFTER_OVERTURE: Final = 13.0
+_OTHERS_BEGIN: Final = 15.0
+_AWAY_LASTS: Final = 10.0
+"""Four deliveries fail meanwhile, 3 s apart."""
 _CALM_AFTER: Final = 0.9  # of the time; the last faults shall not strike when nobody writes any more
 _LASTING: Final = {Kind.FREEZE: (2.0, 6.0), Kind.STOP: (4.0, 8.0), Kind.REFUSE: (5.0, 8.0)}
 # Long enough that another relay takes over, so that the frozen one wakes up deposed; and that a relay has tried
@@ -113,17 +117,18 @@ def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Fault]:
     Raises:
         ValueError: Fewer than the essential ones were asked for.
     """
-    if kills < len(ESSENTIAL):
-        raise ValueError(f"at least {len(ESSENTIAL)} kills are needed to try every kind of fault, not {kills}")
+    if kills < LEAST_KILLS:
+        raise ValueError(f"at least {LEAST_KILLS} kills are needed to try every kind of fault, not {kills}")
     chance = random.Random(seed)  # noqa: S311  (nothing secret)
     rounds = max(1, round(seconds / _INJECTIONS_EVERY))
-    blows = [*(card for card in ESSENTIAL if card not in _OVERTURE), *_dealt(chance, kills - len(ESSENTIAL))]
+    others = [card for card in ESSENTIAL if card not in _CONSUMERS_AWAY]
+    blows = [*others, *_dealt(chance, kills - len(others) - 2 * len(_CONSUMERS_AWAY))]
     last = seconds * _CALM_AFTER
     return sorted(
         [
-            *_spread(chance, [*_OVERTURE], _CALM_BEFORE, _CALM_BEFORE),
-            *_spread(chance, blows, _AFTER_OVERTURE, last),
-            *_spread(chance, [*_INJECTIONS] * rounds, _AFTER_OVERTURE, last),
+            *(Fault(at, *card, _AWAY_LASTS) for at in (_CALM_BEFORE, last) for card in _CONSUMERS_AWAY),
+            *_spread(chance, blows, _OTHERS_BEGIN, last),
+            *_spread(chance, [*_INJECTIONS] * rounds, _OTHERS_BEGIN, last),
         ]
     )
 
