@@ -1,6 +1,7 @@
 # Everything a person does with this repository. Needs python3 (3.11 or newer) and make; fetches the rest itself.
 
 PYTHON ?= python3
+KIND ?= latency
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
@@ -60,8 +61,8 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
 	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
-bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
-	@$(python) tests/load/latency.py $(ARGS)
+bench: prepare ## From an acknowledged change to its audit row (KIND=publish: to Kafka; drain; consume; ARGS=--rate 200)
+	@$(python) tests/load/$(KIND).py $(ARGS)
 
 check: prepare ## Style, types, import rules, event contract, lock file
 	@echo "ruff check";          .venv/bin/ruff check --quiet .

@@ -52,16 +52,29 @@ class TaskEvent(BaseModel):
 
         `traceid` repeats `traceparent`: Dapr keeps the one only when the other is there with the same value.
         """
-        envelope: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"time", "traceparent"})
-        envelope["time"] = utc_text(self.time)
-        envelope["partitionkey"] = self.subject
-        if self.traceparent is not None:
-            envelope["traceparent"] = envelope["traceid"] = self.traceparent
-        return envelope
+        return self._attributes() | {"data": self.data.model_dump(mode="json")}
 
     def to_json(self) -> bytes:
         """Give the envelope as UTF-8 JSON."""
-        return json.dumps(self.to_envelope(), separators=(",", ":"), ensure_ascii=False).encode()
+        # pydantic writes the data, five times as fast as json does: this is done for every event there is.
+        attributes = json.dumps(self._attributes(), separators=(",", ":"), ensure_ascii=False)
+        return f'{attributes[:-1]},"data":{self.data.model_dump_json()}}}'.encode()
+
+    def _attributes(self) -> dict[str, JsonValue]:
+        attributes: dict[str, JsonValue] = {
+            "specversion": self.specversion,
+            "id": self.id,
+            "source": self.source,
+            "type": self.type.value,
+            "subject": self.subject,
+            "time": utc_text(self.time),
+            "datacontenttype": self.datacontenttype,
+            "dataschema": self.dataschema,
+            "partitionkey": self.subject,
+        }
+        if self.traceparent is not None:
+            attributes["traceparent"] = attributes["traceid"] = self.traceparent
+        return attributes
 
 
 def parse_task_event(body: bytes | str) -> TaskEvent:
