@@ -254,7 +254,8 @@ async def test_no_read_of_due_events_uses_a_plan_made_for_another_backlog(databa
         assert await outbox.lead(patience=5)
         for _ in range(7):
             await outbox.due(10)
-        plans = text("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%AS older%'")
+        read = "statement LIKE '%FROM outbox AS event%' AND statement NOT LIKE '%pg_prepared%'"
+        plans = text(f"SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE {read}")
         assert tuple((await (await session.connection()).execute(plans)).one()) == (0, 7)
 
 
