@@ -1,6 +1,7 @@
 # Everything a person does with this repository. Needs python3 (3.11 or newer) and make; fetches the rest itself.
 
 PYTHON ?= python3
+KIND ?= latency
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
@@ -61,8 +62,8 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
 	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
-bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
-	@$(python) tests/load/latency.py $(ARGS)
+bench: prepare ## From an acknowledged change to its audit row (KIND=publish: to Kafka; drain; consume; ARGS=--rate 200)
+	@$(python) tests/load/$(KIND).py $(ARGS)
 
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos

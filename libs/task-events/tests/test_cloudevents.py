@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from task_events import InvalidEventError, TaskEvent, parse_task_event, utc_text
+from task_events import InvalidEventError, TaskEvent, encode_stored_event, parse_task_event, utc_text
 
 AT = datetime(2026, 3, 1, 8, 30, 0, 120, tzinfo=UTC)
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -121,3 +121,18 @@ def test_a_refusal_never_quotes_what_it_refuses() -> None:
         parse_task_event(json.dumps(envelope(type="my secret", id=["hunter2"])))
     assert "secret" not in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("traceparent", [None, TRACEPARENT])
+def test_an_event_whose_data_was_stored_as_json_is_written_out_as_the_event_itself(traceparent: str | None) -> None:
+    event = parse_task_event(json.dumps(envelope())).model_copy(update={"traceparent": traceparent})
+    stored = encode_stored_event(
+        event_id=event.id,
+        event_type=event.type.value,
+        subject=event.subject,
+        time=event.time,
+        traceparent=traceparent,
+        data=event.data.model_dump_json(),
+    )
+    assert stored == event.encode()
+    assert parse_task_event(stored.body) == event

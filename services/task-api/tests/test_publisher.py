@@ -74,7 +74,7 @@ def calls(outcome: str) -> float:
 
 async def fails(publisher: DaprPublisher) -> None:
     with pytest.raises(PublishError) as failure:
-        await publisher.publish([make_task_event()])
+        await publisher.publish([make_task_event().encode()])
     assert not isinstance(failure.value, RefusedError), "nothing is known of what became of the events"
 
 
@@ -156,7 +156,7 @@ async def test_a_sidecar_that_speaks_something_else(publishers: list[DaprPublish
     try:
         publishers.append(publisher_to(healthy_port, server.sockets[0].getsockname()[1]))
         with pytest.raises(PublishError):
-            await publishers[0].publish([make_task_event()])
+            await publishers[0].publish([make_task_event().encode()])
     finally:
         server.close()
         await server.wait_closed()
@@ -168,7 +168,7 @@ async def test_a_relay_that_is_ended_while_the_sidecar_says_nothing_leaves_the_b
     with listener(accepts=True) as silent:
         publishers.append(publisher_to(healthy_port, silent.getsockname()[1], timeout=PATIENCE))
         cancelled = calls("cancelled")
-        call = asyncio.create_task(publishers[0].publish([make_task_event()]))
+        call = asyncio.create_task(publishers[0].publish([make_task_event().encode()]))
         await asyncio.sleep(0.2)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)

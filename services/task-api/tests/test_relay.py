@@ -1,6 +1,7 @@
 """The relay against a real database, with a publisher that fails as it is told."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -9,14 +10,17 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from chassis.correlation import new_id
-from chassis.database import Database, open_database
+from chassis.database import Database, DatabaseUnavailableError, open_database
 from chassis.testing import make_task_event, settings_for
+from devstack.polling import within
 from task_api.outbox.models import OutboxEvent
 from task_api.outbox.publisher import PublishError, RefusedError
 from task_api.outbox.relay import Pass, Relay
 from task_api.outbox.repository import OutboxRepository
 from task_api.settings import TaskApiSettings
-from task_events import TaskEvent
+from task_events import EncodedEvent, TaskEvent, parse_task_event
+
+PATIENCE = 90.0
 
 
 class RecordingPublisher:
@@ -30,13 +34,15 @@ class RecordingPublisher:
         self.before_answer.set()
         self.called = asyncio.Event()
         self.open_for = 0.0
+        self.calls = 0
 
-    async def publish(self, events: Sequence[TaskEvent]) -> None:
+    async def publish(self, events: Sequence[EncodedEvent]) -> None:
+        self.calls += 1
         self.called.set()
         await self.before_answer.wait()
         if self.down:
             raise PublishError("sidecar down")
-        self.batches.append([event for event in events if event.subject not in self.refused])
+        self.batches.append([parse_task_event(event.body) for event in events if event.subject not in self.refused])
         if any(event.subject in self.refused for event in events):
             raise RefusedError("message too large")
 
@@ -231,6 +237,7 @@ async def test_the_backlog_can_be_seen(database: Database, relay: Relay, publish
     publisher.down = True
     await commit(database, make_task_event(1), make_task_event(2))
     await relay.relay_once()
+    await relay.observe()
     assert REGISTRY.get_sample_value("taskwire_outbox_backlog_events") == 2
     assert (REGISTRY.get_sample_value("taskwire_outbox_backlog_age_seconds") or 0) > 0
 
@@ -238,3 +245,103 @@ async def test_the_backlog_can_be_seen(database: Database, relay: Relay, publish
 async def test_a_stopped_database_does_not_end_the_relay(publisher: RecordingPublisher) -> None:
     nowhere = open_database(settings_for(TaskApiSettings), application_name="test")
     assert await Relay(nowhere, publisher, batch_size=1, poll_interval=0.05).relay_once() is Pass.FAILED
+
+
+async def test_no_read_of_due_events_uses_a_plan_made_for_another_backlog(database: Database) -> None:
+    """On an empty table, its usual state, PostgreSQL settles for one plan at the sixth time, and keeps it."""
+    async with database.session() as session:
+        outbox = OutboxRepository(session)
+        assert await outbox.lead(patience=5)
+        for _ in range(7):
+            await outbox.due(10)
+        read = "statement LIKE '%FROM outbox AS event%' AND statement NOT LIKE '%pg_prepared%'"
+        plans = text(f"SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE {read}")
+        assert tuple((await (await session.connection()).execute(plans)).one()) == (0, 7)
+
+
+async def test_a_batch_is_bounded_by_bytes_and_one_large_event_is_a_batch(
+    database: Database, relay: Relay, publisher: RecordingPublisher
+) -> None:
+    large, larger = "x" * 900_000, "x" * 3_000_000
+    await commit(database, *(make_task_event(task, description=large) for task in range(1, 6)))
+    await commit(database, make_task_event(6, description=larger), make_task_event(7))
+    await drain(relay)
+    assert [[event.subject for event in batch] for batch in publisher.batches] == [
+        ["1", "2"],
+        ["3", "4"],
+        ["5"],
+        ["6"],
+        ["7"],
+    ]
+
+
+async def test_a_backlog_is_sent_two_batches_at_a_time_that_share_no_task(
+    database: Database, publisher: RecordingPublisher
+) -> None:
+    relay = Relay(database, publisher, batch_size=3, poll_interval=0.05)
+    await commit(database, *(make_task_event(task, version) for task in range(1, 7) for version in (1, 2)))
+    publisher.before_answer.clear()
+    passing = asyncio.create_task(relay.relay_once())
+    assert await within(PATIENCE, lambda: returning(publisher.calls == 2), 0.01)
+    await asyncio.sleep(0.2)
+    assert publisher.calls == 2
+    publisher.before_answer.set()
+    assert await passing is Pass.SENT
+    await drain(relay)
+    assert [event.subject for batch in publisher.batches[:2] for event in batch] == ["1", "2", "3", "4", "5", "6"]
+    assert sorted(publisher.sent) == [(str(task), version) for task in range(1, 7) for version in (1, 2)]
+    for task in range(1, 7):
+        assert [version for subject, version in publisher.sent if subject == str(task)] == [1, 2]
+    assert await waiting(database) == 0
+
+
+async def test_when_a_batch_fails_the_one_sent_beside_it_is_settled_all_the_same(
+    database: Database, publisher: RecordingPublisher
+) -> None:
+    relay = Relay(database, publisher, batch_size=2, poll_interval=0.05)
+    await commit(database, *(make_task_event(task) for task in range(1, 9)))
+    publisher.refused = {"1"}
+    assert await relay.relay_once() is Pass.FAILED
+    assert [[event.subject for event in batch] for batch in publisher.batches] == [["2"], ["3", "4"]]
+    assert await waiting(database) == 6
+
+
+async def returning(value: bool) -> bool:
+    return value
+
+
+async def test_the_gauges_say_so_when_nobody_knows_what_waits(publisher: RecordingPublisher) -> None:
+    nowhere = open_database(settings_for(TaskApiSettings), application_name="test")
+    relay = Relay(nowhere, publisher, batch_size=1, poll_interval=0.05)
+    with pytest.raises(DatabaseUnavailableError):
+        await relay.observe()
+    assert await relay.relay_once() is Pass.FAILED
+    for gauge in ("backlog_events", "backlog_age_seconds"):
+        assert math.isnan(REGISTRY.get_sample_value(f"taskwire_outbox_{gauge}") or 0)
+    assert REGISTRY.get_sample_value("taskwire_outbox_relay_leader") == 0
+
+
+async def test_a_standby_shows_the_backlog_and_does_not_pass_for_the_leader(
+    database: Database, relay: Relay, publisher: RecordingPublisher
+) -> None:
+    await commit(database, make_task_event(1), make_task_event(2))
+    async with database.session() as session:
+        assert await OutboxRepository(session).lead(patience=30)
+        async with relay.running():
+            assert await within(
+                PATIENCE,
+                lambda: returning(REGISTRY.get_sample_value("taskwire_outbox_backlog_events") == 2),
+                0.05,
+            )
+            assert REGISTRY.get_sample_value("taskwire_outbox_relay_leader") == 0
+    assert not publisher.batches
+
+
+async def test_publishes_are_timed(database: Database, relay: Relay) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("taskwire_outbox_publish_seconds_count") or 0
+
+    before = count()
+    await commit(database, make_task_event(1))
+    await relay.relay_once()
+    assert count() == before + 1

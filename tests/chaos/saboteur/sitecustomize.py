@@ -18,33 +18,23 @@ if TYPE_CHECKING:
 
 def publish_after_the_commit() -> None:
     """No outbox: the change is committed, then its event is published, once."""
-    from uuid import UUID
-
     from chassis.correlation import new_id
-    from task_api.outbox.models import OutboxEvent
-    from task_api.outbox.relay import Relay, _event_of
+    from task_api.outbox.relay import Relay
     from task_api.outbox.service import Outbox
+    from task_events import EncodedEvent, TaskEvent
 
-    pending: dict[int, list[OutboxEvent]] = {}
+    pending: dict[int, list[EncodedEvent]] = {}
     publishing = set()
 
     async def add(self: Outbox, session: "AsyncSession", event_type: "TaskEventType", data: "TaskEventData") -> None:
-        row = OutboxEvent(
-            id=UUID(new_id()),
-            aggregate_type="task",
-            aggregate_id=data.task.id,
-            aggregate_version=data.task.version,
-            type=event_type.value,
-            payload=data.model_dump(mode="json"),
-            occurred_at=data.occurred_at,
-        )
-        pending.setdefault(id(asyncio.current_task()), []).append(row)
+        event = TaskEvent(id=new_id(), type=event_type, subject=str(data.task.id), time=data.occurred_at, data=data)
+        pending.setdefault(id(asyncio.current_task()), []).append(event.encode())
 
     def committed(self: Outbox) -> None:
-        rows = pending.pop(id(asyncio.current_task()), [])
+        events = pending.pop(id(asyncio.current_task()), [])
         relay = self._relay
         assert isinstance(relay, Relay)
-        task = asyncio.create_task(relay._publisher.publish([_event_of(row, None) for row in rows]))
+        task = asyncio.create_task(relay._publisher.publish(events))
         publishing.add(task)
         task.add_done_callback(publishing.discard)
 

@@ -25,6 +25,7 @@ _UNAVAILABLE_SQLSTATES: Final = (
     "08",  # connection exception
     "53",  # insufficient resources, too many connections among them
     "57",  # operator intervention: shutdown, starting up, statement cancelled
+    "25P03",  # our transaction was ended, as this process kept it waiting for too long
     "55P03",  # lock not available in time
     "40",  # rolled back for a serialization failure or deadlock: the same request may work
 )

@@ -5,6 +5,8 @@ outbox row was given, and `time` keeps its microseconds (Dapr's own has whole se
 """
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -14,6 +16,10 @@ from task_events.models import CONTRACT_VERSION, TaskEventData, TaskEventType, u
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = "/taskwire/task-api"
 DATA_SCHEMA: Final = f"urn:taskwire:events:task:{CONTRACT_VERSION}"
+
+
+# One encoder for all: `json.dumps` makes a new one for each call with settings like these.
+_write: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class InvalidEventError(ValueError):
@@ -52,16 +58,83 @@ class TaskEvent(BaseModel):
 
         `traceid` repeats `traceparent`: Dapr keeps the one only when the other is there with the same value.
         """
-        envelope: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"time", "traceparent"})
-        envelope["time"] = utc_text(self.time)
-        envelope["partitionkey"] = self.subject
-        if self.traceparent is not None:
-            envelope["traceparent"] = envelope["traceid"] = self.traceparent
-        return envelope
+        return {**self._attributes(), "data": self.data.model_dump(mode="json")}
 
     def to_json(self) -> bytes:
         """Give the envelope as UTF-8 JSON."""
-        return json.dumps(self.to_envelope(), separators=(",", ":"), ensure_ascii=False).encode()
+        return self.encode().body
+
+    def encode(self) -> "EncodedEvent":
+        """Give the event ready to be published."""
+        attributes = self._attributes()
+        return EncodedEvent(self.id, self.subject, _written_out(attributes, self.data.model_dump_json()))
+
+    def _attributes(self) -> dict[str, str]:
+        made = _attributes(
+            event_id=self.id,
+            event_type=self.type.value,
+            subject=self.subject,
+            time=self.time,
+            traceparent=self.traceparent,
+        )
+        return made | {"source": self.source, "dataschema": self.dataschema}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """A task event written out, and what publishing must know of it.
+
+    Attributes:
+        id: The event's.
+        subject: The task id in decimal digits; the key of the record.
+        body: The envelope as UTF-8 JSON.
+    """
+
+    id: str
+    subject: str
+    body: bytes
+
+
+def encode_stored_event(
+    *, event_id: str, event_type: str, subject: str, time: datetime, traceparent: str | None, data: str
+) -> EncodedEvent:
+    """Write out an event whose data is JSON already, as `TaskEvent.encode` would.
+
+    Args:
+        event_id: Of the event.
+        event_type: One of `TaskEventType`.
+        subject: The task id in decimal digits.
+        time: When the change was made.
+        traceparent: Of the request that made it.
+        data: A `TaskEventData` as JSON, written by this contract; it is not looked at.
+    """
+    attributes = _attributes(
+        event_id=event_id, event_type=event_type, subject=subject, time=time, traceparent=traceparent
+    )
+    return EncodedEvent(event_id, subject, _written_out(attributes, data))
+
+
+def _attributes(
+    *, event_id: str, event_type: str, subject: str, time: datetime, traceparent: str | None
+) -> dict[str, str]:
+    attributes = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": SOURCE,
+        "type": event_type,
+        "subject": subject,
+        "time": utc_text(time),
+        "datacontenttype": "application/json",
+        "dataschema": DATA_SCHEMA,
+        "partitionkey": subject,
+    }
+    if traceparent is not None:
+        attributes["traceparent"] = attributes["traceid"] = traceparent
+    return attributes
+
+
+def _written_out(attributes: dict[str, str], data: str) -> bytes:
+    return f'{_write(attributes)[:-1]},"data":{data}}}'.encode()
 
 
 def parse_task_event(body: bytes | str) -> TaskEvent:

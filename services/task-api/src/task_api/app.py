@@ -30,6 +30,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             publisher,
             batch_size=settings.relay_batch_size,
             poll_interval=settings.relay_poll_interval,
+            publish_timeout=settings.relay_publish_timeout,
         )
         app.state.task_service = TaskService(Outbox(relay))
         try:

@@ -10,6 +10,6 @@ from chassis.settings import Seconds, ServiceSettings
 class TaskApiSettings(ServiceSettings):
     """What task-api reads from the environment."""
 
-    relay_batch_size: Annotated[int, Field(ge=1, le=1000)] = 200
+    relay_batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
     relay_poll_interval: Seconds = 0.5
     relay_publish_timeout: Seconds = 5.0

@@ -13,7 +13,7 @@ from dapr.conf import settings as dapr_settings
 from grpc import StatusCode
 
 from chassis.resilience import CallPolicy, Judgement, ResilientCall
-from task_events import CONTENT_TYPE, TaskEvent
+from task_events import CONTENT_TYPE, EncodedEvent
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 _HEALTH_TIMEOUT: Final = 2.0
@@ -40,7 +40,7 @@ class Publisher(Protocol):
         """Seconds until it makes sense to try again."""
         ...
 
-    async def publish(self, events: Sequence[TaskEvent]) -> None:
+    async def publish(self, events: Sequence[EncodedEvent]) -> None:
         """Send events; when it returns, all of them are in Kafka.
 
         Raises:
@@ -83,11 +83,11 @@ class DaprPublisher:
         """Seconds until the breaker lets a call through."""
         return self._call.open_for
 
-    async def publish(self, events: Sequence[TaskEvent]) -> None:
+    async def publish(self, events: Sequence[EncodedEvent]) -> None:
         """Send events in one bulk call; see `Publisher.publish`."""
         entries = [
             BulkPublishEntry(
-                event=event.to_json(),
+                event=event.body,
                 content_type=CONTENT_TYPE,
                 entry_id=event.id,
                 metadata={"partitionKey": event.subject},

@@ -3,9 +3,17 @@
 Every replica runs one; an advisory lock lets one of them publish at a time. It may die between any two lines:
 before the publish nothing happened; after it, the row is still there and is published again with the same
 event id, which the consumers' inbox recognises.
+
+A leader may also freeze. PostgreSQL then ends its transaction a little after the longest a publish may take, and a
+standby takes over. Should the frozen one go on, what it was publishing may reach Kafka late, after newer versions of
+the same tasks: harmless, the consumers know the event id and drop a version older than the one they have.
+
+A backlog is sent two batches at a time: while one is on its way to Kafka, the next is read and set out. They never
+share a task, since an event is due only when no older one of its task is in the outbox.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,23 +23,26 @@ from enum import Enum, auto
 from typing import Final, assert_never
 
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.logging import get_logger
-from chassis.tracing import detached_span, traceparent_of
-from task_api.outbox.models import OutboxEvent
+from chassis.periodic import repeating
+from chassis.tracing import detached_span, exports_spans, traceparent_of
 from task_api.outbox.publisher import Publisher, PublishError, RefusedError
-from task_api.outbox.repository import OutboxRepository, Postponed
-from task_events import TaskEvent, TaskEventData, TaskEventType
+from task_api.outbox.repository import OutboxRepository, Postponed, Unsent
+from task_events import EncodedEvent, encode_stored_event
 from task_events.topics import TASKS_TOPIC
 
 _FIRST_RETRY: Final = 0.5
 _LAST_RETRY: Final = 5.0  # not longer: when Kafka is back, events flow again within this
 _CONTENDED_RETRY: Final = 0.05
 _OBSERVE_INTERVAL: Final = 1.0
+_LONGEST_PASS: Final = 0.5  # what a relay that dies has sent in it is sent again
+_GRACE: Final = 2.5  # on top of the publish timeout: closing what hangs takes up to 2 s
 
 _published = Counter("taskwire_outbox_published_total", "Events published, by result", ["result"])
+_publish_duration = Histogram("taskwire_outbox_publish_seconds", "Time of one bulk publish, whatever its result")
 _leader = Gauge("taskwire_outbox_relay_leader", "1 while this process is the relay that publishes")
 _backlog_size = Gauge("taskwire_outbox_backlog_events", "Events committed and not known to be in Kafka")
 _backlog_age = Gauge("taskwire_outbox_backlog_age_seconds", "Age of the oldest of them")
@@ -54,7 +65,15 @@ class Pass(Enum):
 class Relay:
     """Publishes what is in the outbox until it is stopped."""
 
-    def __init__(self, database: Database, publisher: Publisher, *, batch_size: int, poll_interval: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        batch_size: int,
+        poll_interval: float,
+        publish_timeout: float = 5.0,
+    ) -> None:
         """Prepare a relay.
 
         Args:
@@ -62,13 +81,14 @@ class Relay:
             publisher: Takes the events.
             batch_size: Events in one bulk publish.
             poll_interval: Seconds between looks when nobody calls `wake`.
+            publish_timeout: Seconds after which the publisher gives up.
         """
         self._database, self._publisher = database, publisher
         self._batch_size = self._batch_limit = batch_size
         self._poll_interval = poll_interval
+        self._patience = publish_timeout + _GRACE
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._observed_at = float("-inf")
 
     def wake(self) -> None:
         """Look soon: something was committed."""
@@ -79,18 +99,36 @@ class Relay:
         """Run in the background; at the end finish the batch in hand, then stop."""
         task = asyncio.create_task(self._run(), name="outbox-relay")
         try:
-            yield
+            async with repeating("outbox-backlog", _OBSERVE_INTERVAL, self.observe):
+                yield
         finally:
             self._stopped.set()
             self.wake()
             await task
+
+    async def observe(self) -> None:
+        """Update the gauges of the backlog, which every replica shows: the leader may be busy, frozen or gone.
+
+        Raises:
+            DatabaseUnavailableError: Nobody knows what waits; the gauges say so (NaN).
+        """
+        try:
+            async with self._database.session() as session:
+                backlog = await OutboxRepository(session).backlog()
+        except BaseException:
+            _backlog_size.set(math.nan)
+            _backlog_age.set(math.nan)
+            raise
+        age = (datetime.now(UTC) - backlog.oldest).total_seconds() if backlog.oldest else 0.0
+        _backlog_size.set(backlog.size)
+        _backlog_age.set(max(0.0, age))
 
     async def relay_once(self) -> Pass:
         """Send one batch, if there is one and no other relay is at work."""
         try:
             async with self._database.session() as session:
                 outbox = OutboxRepository(session)
-                leading = await outbox.lead()
+                leading = await outbox.lead(patience=self._patience)
                 _leader.set(leading)
                 if not leading:
                     return Pass.STANDBY
@@ -98,6 +136,7 @@ class Relay:
                 await session.commit()
                 return result
         except DatabaseUnavailableError as error:
+            _leader.set(0)
             _logger.warning("the outbox cannot be read", reason=error.detail)
             return Pass.FAILED
 
@@ -145,18 +184,42 @@ class Relay:
 
     async def _send_due(self, outbox: OutboxRepository) -> Pass:
         rows = await outbox.due(self._batch_limit)
-        await self._observe_backlog(outbox, idle=not rows)
         if not rows:
             return Pass.IDLE
-        fresh = [row for row in rows if not row.attempts]
+        fresh = _never_refused(rows)
         refused_before = [row for row in rows if row.attempts][:1]  # by itself, so it cannot fail others
-        sent = [await self._send(outbox, batch) for batch in (fresh, refused_before) if batch]
-        return Pass.SENT if any(sent) else Pass.FAILED
+        if fresh and not await self._send_backlog(outbox, fresh):
+            return Pass.FAILED
+        if refused_before and not await self._send_backlog(outbox, refused_before) and not fresh:
+            return Pass.FAILED
+        return Pass.SENT
 
-    async def _send(self, outbox: OutboxRepository, rows: Sequence[OutboxEvent]) -> bool:
-        """Publish rows and remove them; True when that went well."""
+    async def _send_backlog(self, outbox: OutboxRepository, rows: list[Unsent]) -> bool:
+        """Send rows, and if there are many the next ones while these are on their way; False when any failed."""
+        well, until = True, time.monotonic() + _LONGEST_PASS
+        under_way = [(rows, self._set_out(rows))]
         try:
-            await self._publish(rows)
+            while under_way:
+                rows, publishing = under_way[0]
+                if well and len(rows) == self._batch_size and time.monotonic() < until:
+                    in_flight = [row.id for row in rows]
+                    if following := _never_refused(await outbox.due(self._batch_size, in_flight=in_flight)):
+                        under_way.append((following, self._set_out(following)))
+                well = await self._settle(outbox, rows, publishing) and well
+                del under_way[0]
+        finally:  # whatever happened to us, what was set out ends before the next pass may send it again
+            await asyncio.gather(*(publishing for _, publishing in under_way), return_exceptions=True)
+        if well:
+            self._batch_limit = min(self._batch_size, self._batch_limit * 2)
+        return well
+
+    def _set_out(self, rows: Sequence[Unsent]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._publish(rows), name="outbox-publish")
+
+    async def _settle(self, outbox: OutboxRepository, rows: Sequence[Unsent], publishing: asyncio.Task[None]) -> bool:
+        """Wait for the answer and remove what is in Kafka; True when that went well."""
+        try:
+            await publishing
         except RefusedError as error:
             _published.labels("refused").inc(len(rows))
             _logger.warning("events were refused", events=len(rows), reason=str(error))
@@ -168,10 +231,9 @@ class Relay:
             return False
         _published.labels("ok").inc(len(rows))
         await outbox.remove([row.id for row in rows])
-        self._batch_limit = min(self._batch_size, self._batch_limit * 2)
         return True
 
-    async def _narrow_down(self, outbox: OutboxRepository, rows: Sequence[OutboxEvent], reason: str) -> None:
+    async def _narrow_down(self, outbox: OutboxRepository, rows: Sequence[Unsent], reason: str) -> None:
         """Halve the batch until the refused event is alone; then it waits, and its task with it, but no other."""
         if len(rows) > 1:
             self._batch_limit = len(rows) // 2
@@ -179,11 +241,15 @@ class Relay:
         (row,) = rows
         await outbox.postpone(Postponed(row.id, _retry_delay(row.attempts), reason))
 
-    async def _publish(self, rows: Sequence[OutboxEvent]) -> None:
+    async def _publish(self, rows: Sequence[Unsent]) -> None:
         """Publish, with a producer span for each event in the trace of the request that caused it."""
         with ExitStack() as spans:
             events = []
+            traced = exports_spans()  # where nobody would see them, they cost more than all the rest
             for row in rows:
+                if not traced:
+                    events.append(_event_of(row, row.traceparent))
+                    continue
                 span = spans.enter_context(
                     detached_span(
                         f"publish {TASKS_TOPIC}",
@@ -193,28 +259,23 @@ class Relay:
                     )
                 )
                 events.append(_event_of(row, traceparent_of(span)))
-            await self._publisher.publish(events)
-
-    async def _observe_backlog(self, outbox: OutboxRepository, *, idle: bool) -> None:
-        """Update the gauges; counting a long backlog costs, so at most once a second."""
-        now = time.monotonic()
-        if now - self._observed_at < _OBSERVE_INTERVAL and not idle:
-            return
-        self._observed_at = now
-        backlog = await outbox.backlog()
-        age = (datetime.now(UTC) - backlog.oldest).total_seconds() if backlog.oldest else 0.0
-        _backlog_size.set(backlog.size)
-        _backlog_age.set(max(0.0, age))
+            with _publish_duration.time():
+                await self._publisher.publish(events)
 
 
-def _event_of(row: OutboxEvent, traceparent: str | None) -> TaskEvent:
-    return TaskEvent(
-        id=str(row.id),
-        type=TaskEventType(row.type),
-        subject=str(row.aggregate_id),
+def _never_refused(rows: Sequence[Unsent]) -> list[Unsent]:
+    return [row for row in rows if not row.attempts]
+
+
+def _event_of(row: Unsent, traceparent: str | None) -> EncodedEvent:
+    # The data was checked when it was written: reading and writing it again took a quarter of the relay's time.
+    return encode_stored_event(
+        event_id=str(row.id),
+        event_type=row.type,
+        subject=str(row.task_id),
         time=row.occurred_at,
         traceparent=traceparent,
-        data=TaskEventData.model_validate(row.payload),
+        data=row.payload,
     )
 
 

@@ -1,5 +1,6 @@
 """All SQL about the outbox."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,22 +13,40 @@ from task_api.outbox.models import OutboxEvent
 
 _LEADER_KEY: Final = 0x6F7574626F78  # "outbox" in ASCII
 _MAX_ERROR_CHARS: Final = 500
+_MAX_BATCH_BYTES: Final = 2 * 1024 * 1024  # daprd takes 4 MiB in a call; an event has its envelope besides its payload
 
-_LEAD: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+# The settings are of this transaction and cost no round trip of their own. A frozen leader keeps its connection; the
+# first setting ends its transaction all the same.
+# A plan that PostgreSQL keeps was made when the table was nearly empty, as it is most of the time. For a backlog it is
+# hopeless (reading one batch out of 25,000 took longer than the statement timeout), so each batch gets its own.
+_LEAD: Final = text(
+    """
+    SELECT pg_try_advisory_xact_lock(:key),
+           set_config('idle_in_transaction_session_timeout', :patience, true),
+           set_config('plan_cache_mode', 'force_custom_plan', true)
+    """
+)
 # At most one event of each task, its oldest, so that no batch and no retry can put two of them out of order.
 # Not "id > last seen": a transaction that commits late would be skipped.
 _DUE: Final = text(
     """
     SELECT id, aggregate_id, type, payload, traceparent, occurred_at, attempts
-    FROM outbox AS event
-    WHERE next_attempt_at <= now()
-      AND NOT EXISTS (
-          SELECT FROM outbox AS older
-          WHERE older.aggregate_id = event.aggregate_id
-            AND older.aggregate_version < event.aggregate_version
-      )
+    FROM (
+        SELECT id, aggregate_id, type, payload::text, traceparent, occurred_at, attempts,
+               sum(octet_length(payload::text)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes
+        FROM outbox AS event
+        WHERE next_attempt_at <= now()
+          AND id <> ALL(:in_flight)
+          AND NOT EXISTS (
+              SELECT FROM outbox AS older
+              WHERE older.aggregate_id = event.aggregate_id
+                AND older.aggregate_version < event.aggregate_version
+          )
+        ORDER BY id
+        LIMIT :limit
+    ) AS due
+    WHERE bytes <= :max_bytes OR bytes = octet_length(payload)
     ORDER BY id
-    LIMIT :limit
     """
 )
 _REMOVE: Final = text("DELETE FROM outbox WHERE id = ANY(:ids)")
@@ -39,6 +58,29 @@ _POSTPONE: Final = text(
     """
 )
 _BACKLOG: Final = text("SELECT count(*), min(occurred_at) FROM outbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """An event as it is read to be sent: a backlog has many, so no more than what sending needs.
+
+    Attributes:
+        id: Of the event.
+        task_id: Whose change it tells.
+        type: Of the event.
+        payload: Its data as JSON.
+        traceparent: Of the request that made the change.
+        occurred_at: When that was.
+        attempts: How often it was refused.
+    """
+
+    id: UUID
+    task_id: int
+    type: str
+    payload: str
+    traceparent: str | None
+    occurred_at: datetime
+    attempts: int
 
 
 @dataclass(frozen=True)
@@ -68,20 +110,24 @@ class OutboxRepository:
         """Add an event to the transaction of its change."""
         self._session.add(event)
 
-    async def lead(self) -> bool:
+    async def lead(self, *, patience: float) -> bool:
         """Become the one relay until this transaction ends; False when another is.
+
+        Args:
+            patience: Seconds this process may keep PostgreSQL waiting before its transaction ends without it.
 
         The lock is the transaction's and not the connection's: it works behind a transaction-mode pooler, and
         a relay that loses its connection loses the lock and its uncommitted deletes together.
         """
         connection = await self._session.connection()
-        return bool(await connection.scalar(_LEAD, {"key": _LEADER_KEY}))
+        milliseconds = str(round(patience * 1000))
+        return bool(await connection.scalar(_LEAD, {"key": _LEADER_KEY, "patience": milliseconds}))
 
-    async def due(self, limit: int) -> list[OutboxEvent]:
-        """Give the oldest events that may be sent now."""
+    async def due(self, limit: int, *, in_flight: Sequence[UUID] = ()) -> list[Unsent]:
+        """Give the oldest events that may be sent now, besides those that are being sent, and none of their tasks."""
         connection = await self._session.connection()
-        rows = (await connection.execute(_DUE, {"limit": limit})).mappings()
-        return [OutboxEvent(**row) for row in rows]
+        values = {"limit": limit, "in_flight": list(in_flight), "max_bytes": _MAX_BATCH_BYTES}
+        return [Unsent(*row) for row in await connection.execute(_DUE, values)]
 
     async def remove(self, ids: list[UUID]) -> None:
         """Forget events that Kafka has."""
