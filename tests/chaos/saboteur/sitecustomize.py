@@ -49,7 +49,8 @@ def send_all_of_a_task_at_once() -> None:
     from task_api.outbox import repository
 
     due = str(repository._DUE)
-    start, end = due.index("AND NOT EXISTS"), due.index("ORDER BY")
+    start = due.index("AND NOT EXISTS")
+    end = due.index("ORDER BY", start)
     vars(repository)["_DUE"] = text(due[:start] + due[end:])
 
 

@@ -4,22 +4,18 @@ The publisher makes the whole envelope itself instead of letting Dapr make one: 
 outbox row was given, and `time` keeps its microseconds (Dapr's own has whole seconds).
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import to_json
 
 from task_events.models import CONTRACT_VERSION, TaskEventData, TaskEventType, utc_text
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = "/taskwire/task-api"
 DATA_SCHEMA: Final = f"urn:taskwire:events:task:{CONTRACT_VERSION}"
-
-
-# One encoder for all: `json.dumps` makes a new one for each call with settings like these.
-_write: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class InvalidEventError(ValueError):
@@ -134,7 +130,8 @@ def _attributes(
 
 
 def _written_out(attributes: dict[str, str], data: str) -> bytes:
-    return f'{_write(attributes)[:-1]},"data":{data}}}'.encode()
+    # pydantic's writer is several times as fast as json's, and this is done for every event there is.
+    return b'%b,"data":%b}' % (to_json(attributes)[:-1], data.encode())
 
 
 def parse_task_event(body: bytes | str) -> TaskEvent:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -32,19 +32,21 @@ _DUE: Final = text(
     """
     SELECT id, aggregate_id, type, payload, traceparent, occurred_at, attempts
     FROM (
-        SELECT id, aggregate_id, type, payload::text, traceparent, occurred_at, attempts,
-               sum(octet_length(payload::text)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes
-        FROM outbox AS event
-        WHERE next_attempt_at <= now()
-          AND id <> ALL(:in_flight)
-          AND NOT EXISTS (
-              SELECT FROM outbox AS older
-              WHERE older.aggregate_id = event.aggregate_id
-                AND older.aggregate_version < event.aggregate_version
-          )
-        ORDER BY id
-        LIMIT :limit
-    ) AS due
+        SELECT *, sum(octet_length(payload)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes
+        FROM (
+            SELECT id, aggregate_id, type, payload::text, traceparent, occurred_at, attempts
+            FROM outbox AS event
+            WHERE next_attempt_at <= now()
+              AND id <> ALL(:in_flight)
+              AND NOT EXISTS (
+                  SELECT FROM outbox AS older
+                  WHERE older.aggregate_id = event.aggregate_id
+                    AND older.aggregate_version < event.aggregate_version
+              )
+            ORDER BY id
+            LIMIT :limit
+        ) AS due
+    ) AS measured
     WHERE bytes <= :max_bytes OR bytes = octet_length(payload)
     ORDER BY id
     """
@@ -60,8 +62,7 @@ _POSTPONE: Final = text(
 _BACKLOG: Final = text("SELECT count(*), min(occurred_at) FROM outbox")
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
+class Unsent(NamedTuple):
     """An event as it is read to be sent: a backlog has many, so no more than what sending needs.
 
     Attributes:
