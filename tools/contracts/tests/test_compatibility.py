@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 from pydantic import JsonValue
 
-from event_contract.alternatives import Schema
-from event_contract.compatibility import breaking_changes
-from event_contract.violations import BACKWARD, BOTH, FORWARD, Direction, Rule
+from contracts.alternatives import Schema
+from contracts.compatibility import breaking_changes
+from contracts.violations import BACKWARD, BOTH, FORWARD, Direction, Rule
 from task_events.json_schema import envelope_schema
 
 Mutation = Callable[[Schema], object]
