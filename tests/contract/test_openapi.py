@@ -88,6 +88,7 @@ def test_it_says_what_it_does(service: str, path: str, method: str, operation: J
     missing = [name for name in ("operationId", "summary", "description", "tags") if not operation.get(name)]
     assert missing == []
     assert not operation["summary"].endswith(".")
+    assert operation["summary"] != operation["operationId"].replace("_", " ").title(), "FastAPI's guess: set summary"
     vague = [s for s, response in operation["responses"].items() if response["description"] == "Successful Response"]
     assert [status for status in vague if status != "204"] == [], "set response_description"
 

@@ -301,6 +301,18 @@ def test_alternatives_of_one_type_are_told_apart_or_refused() -> None:
     assert (violation.field, violation.rule) == ("data.task.tags", Rule.TYPE_CHANGED)
 
 
+def test_what_alternatives_of_one_type_refer_to_is_compared() -> None:
+    two: list[JsonValue] = [
+        {"type": "object", "properties": {name: {"$ref": "#/$defs/Actor"}}, "required": [name]}
+        for name in ("by", "for")
+    ]
+    released = mutated(put("tags", {"anyOf": two}))
+    current = copy.deepcopy(released)
+    holder(holder(definition(current, "Actor"), "properties"), "id").update(type="integer")
+    found = {violation.field for violation in breaking_changes(released, current)}
+    assert {"data.task.tags.by.id", "data.task.tags.for.id"} <= found
+
+
 def test_a_task_in_a_task_ends() -> None:
     nested = mutated(put("parent", {"anyOf": [{"$ref": "#/$defs/TaskSnapshot"}, NULL]}))
     assert breaking_changes(nested, nested) == []
