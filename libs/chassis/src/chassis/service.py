@@ -36,7 +36,7 @@ def create_service(
     settings: ServiceSettings,
     *,
     package: str,
-    api_version: str,
+    api_version: str = "1.0",
     title: str,
     description: str,
     routers: Sequence[APIRouter],
