@@ -68,17 +68,17 @@ bench: prepare ## From an acknowledged change to its audit row (KIND=publish: to
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
 
-check: prepare ## Style, types, import rules, event contract, lock file
+check: prepare ## Style, types, import rules, contracts, lock file
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
 	@echo "mypy";                .venv/bin/mypy --no-error-summary $(typed)
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
-	@echo "event contract";      $(python) -m event_contract check
+	@echo "contracts";          $(python) -m contracts check
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 
-contract: prepare ## Write specs/events from the code (RELEASE=1: and set this version in stone)
-	@$(python) -m event_contract $(if $(RELEASE),release,write)
+contract: prepare ## Write specs/ from the code (RELEASE=1 or task-api …: and set this version in stone)
+	@$(python) -m contracts $(if $(RELEASE),release $(filter-out 1,$(RELEASE)),write)
 
 format: prepare ## Put the code into shape
 	@.venv/bin/ruff check --quiet --fix .

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from event_contract.violations import Rule
+from contracts.violations import Rule
 from task_events import TaskEventType, parse_task_event
 from task_events.json_schema import envelope_schema
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
@@ -38,7 +38,15 @@ def test_topic_and_partitions_are_those_of_the_broker() -> None:
     assert f"`{TASKS_TOPIC}`, {TASKS_PARTITIONS} partitions" in PAGE
 
 
-@pytest.mark.parametrize("page", ["docs/events.md", "examples/consumer/README.md"])
+PAGES: Final = [
+    "README.md",
+    "docs/events.md",
+    "examples/consumer/README.md",
+    *(f"docs/api/{page.name}" for page in sorted((ROOT / "docs" / "api").glob("*.md"))),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     file = ROOT / page
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8"))]

@@ -50,7 +50,7 @@ async def count(limit: Annotated[int, Query(ge=1)] = 1) -> int:
 
 def make_app() -> FastAPI:
     settings = settings_for(ServiceSettings, max_body_bytes=MAX_BODY)
-    return create_service(settings, package="chassis", title="t", description="d", routers=[router])
+    return create_service(settings, package="chassis", api_version="1.0", title="t", description="d", routers=[router])
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_an_unknown_path_is_a_404_in_the_one_shape(client: httpx2.AsyncCli
 async def test_a_wrong_method_is_a_405_that_names_the_allowed_ones(client: httpx2.AsyncClient) -> None:
     response = await client.delete("/api/v1/notes")
     assert_problem(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "OPTIONS, POST"
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[" * 2000, b'{"text": ' + b"1" * 2000 + b"e"])

@@ -6,19 +6,24 @@ HTTP. What was not foreseen becomes a 500 that says nothing of the inside.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from chassis.correlation import current_request_id
+from chassis.methods import allow_header
 
 MEDIA_TYPE: Final = "application/problem+json"
 _MAX_FIELDS: Final = 20
+_SOME_REQUEST_ID: Final = "01a1fbfc-1054-7165-bf9a-d41f7bc8663b"
 _NOT_JSON: Final = "The body is not valid JSON."
+_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 _CODES: Final = {
     400: "malformed_json",  # the framework raises 400 only for a body it cannot read
     404: "route_not_found",
@@ -35,6 +40,10 @@ class FieldProblem(BaseModel):
     message: str
 
 
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default", None)
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details, with the members that every Taskwire error has."""
 
@@ -44,7 +53,10 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(description="stable, for programs")
     request_id: str
-    errors: list[FieldProblem] | None = None
+    errors: Annotated[
+        list[FieldProblem] | SkipJsonSchema[None],
+        Field(description="the fields that were refused, in a 422", json_schema_extra=_without_default),
+    ] = None
 
 
 class ApiError(Exception):
@@ -53,11 +65,13 @@ class ApiError(Exception):
     Attributes:
         status: HTTP status.
         code: Stable name for programs.
+        documented_headers: Headers that every such answer has, with what they say.
         headers: Response headers that belong to this error.
     """
 
     status: ClassVar[int]
     code: ClassVar[str]
+    documented_headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -76,6 +90,9 @@ class UnauthenticatedError(ApiError):
     """No credential, or one that does not hold."""
 
     status, code = 401, "unauthenticated"
+    documented_headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` when a token was sent'
+    }
 
     def __init__(self, detail: str, *, credential_given: bool = True) -> None:
         challenge = 'Bearer error="invalid_token"' if credential_given else "Bearer"
@@ -109,9 +126,15 @@ class UnavailableError(ApiError):
     """
 
     status, code = 503, "service_unavailable"
+    documented_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "seconds after which a retry makes sense"}
 
     def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, round(retry_after)))})
+
+
+def title_of(status: int) -> str:
+    """Give the name of a status as RFC 9110 has it; Python's own names of two changed with 3.13."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problem_response(
@@ -124,7 +147,7 @@ def problem_response(
 ) -> Response:
     """Make the response for an error of any kind."""
     problem = Problem(
-        title=HTTPStatus(status).phrase,
+        title=title_of(status),
         status=status,
         detail=detail,
         code=code,
@@ -140,12 +163,31 @@ def problem_response(
 
 
 def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
-    """Declare what a route may raise, for its `responses=`."""
+    """Declare what a route may raise, for its `responses=`; several errors of one status share it."""
     found: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         meaning = (error.__doc__ or error.code).strip().splitlines()[0]
-        found[error.status] = {"model": Problem, "description": meaning, "content": {MEDIA_TYPE: {}}}
+        entry = found.setdefault(error.status, documented_error(error.status))
+        add_documented_error(entry, error.status, error.code, meaning, error.documented_headers)
     return found
+
+
+def documented_error(status: int) -> dict[str, Any]:
+    """Start the description of an error response, with no cause yet."""
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+    return {"description": title_of(status), "content": {MEDIA_TYPE: content}}
+
+
+def add_documented_error(
+    entry: dict[str, Any], status: int, code: str, meaning: str, headers: Mapping[str, str] | None = None
+) -> None:
+    """Add a cause to an error response: an example that shows its `code`."""
+    examples = entry["content"][MEDIA_TYPE]["examples"]
+    value = Problem(title=title_of(status), status=status, detail=meaning, code=code, request_id=_SOME_REQUEST_ID)
+    examples[code] = {"summary": meaning, "value": value.model_dump(exclude_none=True)}
+    entry["description"] = " ".join(example["summary"] for example in examples.values())
+    for name, description in (headers or {}).items():
+        entry.setdefault("headers", {})[name] = {"description": description, "schema": {"type": "string"}}
 
 
 def internal_error_response() -> Response:
@@ -170,7 +212,10 @@ async def _api_error(_: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _CODES.get(error.status_code, "http_error")
-    return problem_response(error.status_code, code, _detail(request, error), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers |= allow_header(request.app.router.routes, request.scope)  # the framework names one route's only
+    return problem_response(error.status_code, code, _detail(request, error), headers=headers)
 
 
 def _detail(request: Request, error: HTTPException) -> str:

@@ -6,15 +6,15 @@ be served now. What task changes do not need (Kafka, the sidecar) is no part of 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from chassis.correlation import current_request_id
 from chassis.database import Database, applied_revision
-from chassis.errors import MEDIA_TYPE, ApiError
+from chassis.errors import MEDIA_TYPE, ApiError, UnavailableError, add_documented_error, documented_error
 from chassis.migrations import missing_revision
 
 CHECK_TIMEOUT: Final = 3.0
@@ -30,17 +30,39 @@ class NotReadyError(Exception):
 class Health(BaseModel):
     """What a probe gets."""
 
-    status: str
-    checks: dict[str, str]
+    status: Annotated[Literal["live", "ready"], Field(description="what was asked")]
+    checks: Annotated[dict[str, str], Field(description="each check and its outcome")]
 
 
-@health_router.get("/live", summary="Is the process alive?")
+_ALIVE: Final = Health(status="live", checks={})
+_SERVING: Final = Health(status="ready", checks={"database": "ok"})
+_NOT_READY: Final = documented_error(503)
+add_documented_error(
+    _NOT_READY,
+    503,
+    "not_ready",
+    "A check failed; the member `checks` names each check and its outcome.",
+    UnavailableError.documented_headers,
+)
+
+
+def _shown(example: Health) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": example.model_dump()}}}}
+
+
+@health_router.get("/live", summary="Is the process alive?", response_description="It is", responses=_shown(_ALIVE))
 async def live() -> Health:
     """Answer as long as the event loop turns."""
-    return Health(status="live", checks={})
+    return _ALIVE
 
 
-@health_router.get("/ready", summary="Can requests be served?", responses={503: {"description": "Not ready"}})
+@health_router.get(
+    "/ready",
+    summary="Can requests be served?",
+    response_description="They can",
+    response_model=Health,
+    responses=_shown(_SERVING) | {503: _NOT_READY},
+)
 async def ready(request: Request) -> Response:
     """Run every check of this service; 503 names those that failed and why."""
     checks: dict[str, Check] = request.app.state.readiness

@@ -14,12 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.errors import internal_error_response
 from chassis.logging import get_logger
-
-API_PREFIX: Final = "/api/v1"
-"""Where the features of every service are mounted."""
+from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 
 _UNMATCHED: Final = "unmatched"
-_QUIET_PATHS: Final = ("/health/", "/metrics", "/events/", "/dapr/")
+_QUIET_PATHS: Final = ("/health/", "/metrics", *SIDECAR_PREFIXES)
 
 _requests = Histogram(
     "taskwire_http_request_duration_seconds",

@@ -8,10 +8,12 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
+from pydantic.json_schema import SkipJsonSchema
 
 from chassis.errors import FieldProblem, InvalidInputError
 
@@ -19,28 +21,41 @@ Item = TypeVar("Item")
 Other = TypeVar("Other")
 MAX_CURSOR_CHARS = 200
 MAX_BIGINT = 2**63 - 1
+_A_CURSOR: Final = "eyJhZnRlciI6IDd9"
 CursorParameter = Annotated[
-    str | None, Query(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before")
+    str | None,
+    Query(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before", examples=[_A_CURSOR]),
 ]
+
+
+def _was_not_asked_for(total: int | None) -> bool:
+    return total is None
+
+
+def _without_default(schema: JsonDict) -> None:
+    schema.pop("default", None)
 
 
 class Page(BaseModel, Generic[Item]):
     """One page of a list."""
 
     items: list[Item]
-    next_cursor: Annotated[str | None, Field(description="pass as `cursor` for the next page; null on the last")]
-    total: Annotated[int | None, Field(description="all items that match; only when asked for")] = None
+    next_cursor: Annotated[
+        str | None, Field(description="pass as `cursor` for the next page; null on the last", examples=[_A_CURSOR])
+    ]
+    total: Annotated[
+        int | SkipJsonSchema[None],
+        Field(
+            description="all items that match; only when asked for",
+            examples=[1],
+            exclude_if=_was_not_asked_for,
+            json_schema_extra=_without_default,
+        ),
+    ] = None
 
     def map(self, show: Callable[[Item], Other]) -> "Page[Other]":
         """Give the same page with each item shown in another way."""
         return Page(items=[show(item) for item in self.items], next_cursor=self.next_cursor, total=self.total)
-
-    @model_serializer(mode="wrap")
-    def _without_unasked_total(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
-        if self.total is None:
-            fields.pop("total", None)
-        return fields
 
 
 def cut_page(

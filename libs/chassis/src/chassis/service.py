@@ -4,36 +4,31 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from typing import TypeVar
 
 import httpx2
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 
 from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
-from chassis.errors import (
-    InvalidInputError,
-    UnauthenticatedError,
-    UnavailableError,
-    documented,
-    install_error_handlers,
-)
+from chassis.docs_page import install_docs_page
+from chassis.errors import install_error_handlers
 from chassis.health import database_check, health_router
 from chassis.identity import KeySource, SharedSecret, TokenVerifier
 from chassis.jwks import JwksKeys
 from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
-from chassis.metrics import API_PREFIX, ObservedMiddleware, metrics_router
+from chassis.methods import MethodsMiddleware
+from chassis.metrics import ObservedMiddleware, metrics_router
 from chassis.migrations import upgrade
+from chassis.openapi import DescribedService
+from chassis.paths import API_PREFIX
 from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
 from chassis.tracing import configure_tracing, request_telemetry, stop_tracing
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 Background = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-_EVERYWHERE = documented(UnauthenticatedError, InvalidInputError, UnavailableError)
 _logger = get_logger(__name__)
 
 
@@ -41,6 +36,7 @@ def create_service(
     settings: ServiceSettings,
     *,
     package: str,
+    api_version: str = "1.0",
     title: str,
     description: str,
     routers: Sequence[APIRouter],
@@ -51,6 +47,7 @@ def create_service(
     Args:
         settings: Already checked.
         package: Import name; its `migrations` are the schema.
+        api_version: `major.minor` of the HTTP contract (docs/api/README.md, Versions).
         title: Name in the OpenAPI document.
         description: First paragraph of the OpenAPI document.
         routers: The features, mounted under `/api/v1`.
@@ -59,10 +56,12 @@ def create_service(
     Returns:
         The application; `app.state.database` is the pool.
     """
-    app = FastAPI(
+    app = DescribedService(
         title=title,
         description=description,
-        version=version(package),
+        version=api_version,
+        docs_url=None,
+        redoc_url=None,
         lifespan=_lifespan(settings, background, requests := OpenRequests()),
         telemetry=request_telemetry(),
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
@@ -72,10 +71,12 @@ def create_service(
     app.state.readiness = {"database": database_check(database, package)}
     app.include_router(health_router)
     app.include_router(metrics_router)
+    install_docs_page(app)
     for router in routers:
-        app.include_router(router, prefix=API_PREFIX, responses=_EVERYWHERE)
+        app.include_router(router, prefix=API_PREFIX)
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
+    app.add_middleware(MethodsMiddleware, routes=app.router.routes)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
@@ -89,7 +90,6 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database: Database = app.state.database
-        _hide_the_sidecars_routes(app)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             keys = await stack.enter_async_context(_key_source(settings))
@@ -107,13 +107,6 @@ def _lifespan(
             await requests.all_ended()
 
     return lifespan
-
-
-def _hide_the_sidecars_routes(app: FastAPI) -> None:
-    """Keep what only daprd may call out of the OpenAPI document; Dapr's extension declares it like an API."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path.startswith(("/dapr/", "/events/")):
-            route.include_in_schema = False
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     return create_service(
         settings,
         package="task_api",
+        api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         routers=[tasks_router],

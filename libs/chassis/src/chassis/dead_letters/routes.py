@@ -11,13 +11,20 @@ from chassis.dead_letters.auth import DeadLetterRead, DeadLetterWrite
 from chassis.dead_letters.envelope import as_json
 from chassis.dead_letters.models import DeadLetter, Status
 from chassis.dead_letters.schemas import DeadLetterDetail, DeadLetterOut, DiscardIn, RedriveIn, RedriveOut
-from chassis.dead_letters.service import Apply, DeadLetterConflictError, DeadLetterNotFoundError, LetterFilter
+from chassis.dead_letters.service import (
+    Apply,
+    DeadLetterClosedError,
+    DeadLetterNotFoundError,
+    LetterFilter,
+    RedriveFailedError,
+)
 from chassis.errors import ForbiddenError, documented
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
 
 _EVERY: Final = documented(ForbiddenError)
 _ONE: Final = documented(ForbiddenError, DeadLetterNotFoundError)
-_CHANGE: Final = documented(ForbiddenError, DeadLetterNotFoundError, DeadLetterConflictError)
+_DISCARD: Final = documented(ForbiddenError, DeadLetterNotFoundError, DeadLetterClosedError)
+_REDRIVE: Final = documented(ForbiddenError, DeadLetterNotFoundError, DeadLetterClosedError, RedriveFailedError)
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 
@@ -51,14 +58,19 @@ async def list_letters(
     return page.map(DeadLetterOut.model_validate)
 
 
-@router.get("/{letter_id}", summary="Show a dead letter", responses=_ONE)
+@router.get("/{letter_id}", summary="Show a dead letter", response_description="The letter", responses=_ONE)
 async def show_letter(_: DeadLetterRead, session: DbSession, letter_id: LetterId) -> DeadLetterDetail:
     """Show a letter with the original message: as JSON where it is JSON, else as bytes in Base64."""
     letter, body = await service.get_letter(session, letter_id)
     return _detail(letter, body)
 
 
-@router.post("/{letter_id}/redrive", summary="Redrive a dead letter", responses=_CHANGE)
+@router.post(
+    "/{letter_id}/redrive",
+    summary="Redrive a dead letter",
+    response_description="The letter, now closed",
+    responses=_REDRIVE,
+)
 async def redrive_letter(
     user: DeadLetterWrite, session: DbSession, apply: ConsumerDoor, letter_id: LetterId
 ) -> DeadLetterOut:
@@ -70,7 +82,12 @@ async def redrive_letter(
     return DeadLetterOut.model_validate(await service.redrive(user, session, letter_id, apply))
 
 
-@router.post("/redrive", summary="Redrive many dead letters", responses=_EVERY)
+@router.post(
+    "/redrive",
+    summary="Redrive many dead letters",
+    response_description="What became of each letter",
+    responses=_EVERY,
+)
 async def redrive_letters(
     user: DeadLetterWrite, session: DbSession, apply: ConsumerDoor, wanted: RedriveIn
 ) -> Page[RedriveOut]:
@@ -86,7 +103,12 @@ async def redrive_letters(
     return page.map(RedriveOut.model_validate)
 
 
-@router.post("/{letter_id}/discard", summary="Discard a dead letter", responses=_CHANGE)
+@router.post(
+    "/{letter_id}/discard",
+    summary="Discard a dead letter",
+    response_description="The letter, now closed",
+    responses=_DISCARD,
+)
 async def discard_letter(
     user: DeadLetterWrite, session: DbSession, letter_id: LetterId, given: DiscardIn
 ) -> DeadLetterOut:

@@ -31,7 +31,7 @@ class DeadLetterOut(BaseModel):
     first_failed_at: datetime
     last_failed_at: datetime
     stored_at: Annotated[datetime, Field(description="when it became a dead letter")]
-    size_bytes: Annotated[int, Field(description="of the original message")]
+    size_bytes: Annotated[int, Field(description="of the original message", examples=[812])]
     verdict: Annotated[
         Literal["fresh", "duplicate", "stale"] | None,
         Field(description="when redriven: whether the event was new, processed before, or older than what was known"),
@@ -44,7 +44,13 @@ class DeadLetterOut(BaseModel):
 class DeadLetterDetail(DeadLetterOut):
     """A dead letter with the original message, in one of two forms."""
 
-    event: Annotated[JsonValue, Field(description="the original message; null when it is not JSON")]
+    event: Annotated[
+        JsonValue,
+        Field(
+            description="the original message; null when it is not JSON",
+            examples=[{"specversion": "1.0", "type": "task.completed", "subject": "7"}],
+        ),
+    ]
     body_base64: Annotated[str | None, Field(description="the original bytes, when they are not JSON")]
 
 
@@ -63,7 +69,7 @@ class DiscardIn(BaseModel):
 class RedriveIn(BaseModel):
     """Which dead letters to redrive: the named ones, or page by page all that are open."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ids": [7, 8]}, {"limit": 50}]})
 
     ids: Annotated[list[LetterNumber] | None, Field(min_length=1, max_length=100)] = None
     limit: Annotated[int, Field(ge=1, le=100, description="open ones in one request")] = 50
@@ -80,4 +86,4 @@ class RedriveOut(BaseModel):
     id: Annotated[int, Field(examples=[7])]
     outcome: Literal["redriven", "failed", "closed", "not_found"]
     reason: Annotated[str | None, Field(description="why it failed")]
-    verdict: Literal["fresh", "duplicate", "stale"] | None
+    verdict: Annotated[Literal["fresh", "duplicate", "stale"] | None, Field(examples=["fresh"])]

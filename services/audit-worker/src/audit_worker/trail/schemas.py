@@ -13,8 +13,11 @@ def _as_utc_text(moment: datetime) -> str:
 
 
 # As the chain hashes them, so that an entry can be verified as it was served.
-HashedTime = Annotated[AwareDatetime, PlainSerializer(_as_utc_text)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+HashedTime = Annotated[AwareDatetime, PlainSerializer(_as_utc_text), Field(json_schema_extra={"format": "date-time"})]
+Sha256 = Annotated[
+    str,
+    Field(pattern="^[0-9a-f]{64}$", examples=["273c6e23d3117df44c9408b3eed9ea0263ae052a95ba5fe048eb20339e1fea9c"]),
+]
 
 
 class AuditEntryOut(BaseModel):
@@ -44,9 +47,17 @@ class AuditEntryOut(BaseModel):
         ),
     ]
     occurred_at: Annotated[HashedTime, Field(description="when the change was made")]
-    corr_id: Annotated[str, Field(description="correlation id of the request that made the change")]
+    corr_id: Annotated[
+        str,
+        Field(
+            description="correlation id of the request that made the change",
+            examples=["01a1fbfc-1054-7165-bf9a-d41f7bc8663b"],
+        ),
+    ]
     recorded_at: Annotated[HashedTime, Field(description="when this entry was written")]
-    salt: Annotated[str, Field(description="random, part of the content")]
+    salt: Annotated[
+        str, Field(description="random, part of the content", examples=["5b0e8a4f6f0b4f0f9d3c1a7e2b6d8c90"])
+    ]
     content_hash: Annotated[
         Sha256, Field(description="SHA-256 over salt, owner_id, actor, changes, task and corr_id, by RFC 8785")
     ]

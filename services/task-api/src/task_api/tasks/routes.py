@@ -24,8 +24,8 @@ def get_task_service(request: Request) -> TaskService:
 
 def get_filter(
     completed: Annotated[bool | None, Query(description="only completed, or only open tasks")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200, description="tasks on a page")] = 50,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="tasks to leave out first")] = 0,
     cursor: CursorParameter = None,
     total: Annotated[bool, Query(description="count all matching tasks too")] = False,
 ) -> TaskFilter:
@@ -34,10 +34,16 @@ def get_filter(
 
 
 Tasks = Annotated[TaskService, Depends(get_task_service)]
-TaskId = Annotated[int, Path(ge=1, le=MAX_BIGINT)]
+TaskId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[7])]
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Create a task")
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    summary="Create a task",
+    response_description="The task",
+    responses={201: {"headers": {"Location": {"description": "its address", "schema": {"type": "string"}}}}},
+)
 async def create_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, draft: TaskCreate, response: Response, request: Request
 ) -> TaskOut:
@@ -47,7 +53,7 @@ async def create_task(
     return TaskOut.model_validate(task)
 
 
-@router.get("", summary="List one's own tasks")
+@router.get("", summary="List one's own tasks", response_description="One page of tasks, newest first")
 async def list_tasks(
     user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskFilter, Depends(get_filter)]
 ) -> Page[TaskOut]:
@@ -55,13 +61,13 @@ async def list_tasks(
     return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 
-@router.get("/{task_id}", summary="Get a task", responses=_ONE)
+@router.get("/{task_id}", summary="Get a task", response_description="The task", responses=_ONE)
 async def get_task(user: TaskRead, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Get one of the caller's tasks."""
     return TaskOut.model_validate(await tasks.get_task(user, session, task_id))
 
 
-@router.put("/{task_id}", summary="Replace a task", responses=_ONE)
+@router.put("/{task_id}", summary="Replace a task", response_description="The task after it", responses=_ONE)
 async def replace_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskReplace
 ) -> TaskOut:
@@ -69,7 +75,7 @@ async def replace_task(
     return TaskOut.model_validate(await tasks.update_task(user, session, task_id, update))
 
 
-@router.patch("/{task_id}", summary="Change a task", responses=_ONE)
+@router.patch("/{task_id}", summary="Change a task", response_description="The task after it", responses=_ONE)
 async def patch_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskPatch) -> TaskOut:
     """Change the fields that the body names (RFC 7396) and no other."""
     return TaskOut.model_validate(await tasks.update_task(user, session, task_id, update))
@@ -81,19 +87,24 @@ async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id
     await tasks.delete_task(user, session, task_id)
 
 
-@router.post("/{task_id}/toggle", summary="Complete an open task, reopen a completed one", responses=_ONE)
+@router.post(
+    "/{task_id}/toggle",
+    summary="Complete an open task, reopen a completed one",
+    response_description="The task after it",
+    responses=_ONE,
+)
 async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Flip `completed`; not idempotent, for that use `complete` and `reopen`."""
     return TaskOut.model_validate(await tasks.toggle_complete(user, session, task_id))
 
 
-@router.post("/{task_id}/complete", summary="Complete a task", responses=_ONE)
+@router.post("/{task_id}/complete", summary="Complete a task", response_description="The task after it", responses=_ONE)
 async def complete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Complete a task; doing it again changes nothing."""
     return TaskOut.model_validate(await tasks.set_completed(user, session, task_id, completed=True))
 
 
-@router.post("/{task_id}/reopen", summary="Reopen a task", responses=_ONE)
+@router.post("/{task_id}/reopen", summary="Reopen a task", response_description="The task after it", responses=_ONE)
 async def reopen_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Reopen a task; doing it again changes nothing."""
     return TaskOut.model_validate(await tasks.set_completed(user, session, task_id, completed=False))

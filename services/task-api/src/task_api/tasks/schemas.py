@@ -72,9 +72,9 @@ class TaskCreate(_Request):
     """A new task."""
 
     title: Title
-    description: Description | None = None
+    description: Annotated[Description | None, Field(description="plain text")] = None
     priority: Priority = "medium"
-    due_at: DueAt | None = None
+    due_at: Annotated[DueAt | None, Field(description="RFC 3339 with offset; it is kept and shown in UTC")] = None
 
 
 class TaskReplace(_Request):
@@ -87,8 +87,9 @@ class TaskReplace(_Request):
     completed: StrictBool
 
 
-def _without_defaults(schema: JsonDict) -> None:
+def _as_a_patch(schema: JsonDict) -> None:
     """Keep the stand-ins for "not named" out of the OpenAPI document: nothing is set by default."""
+    schema["examples"] = [{"priority": "high"}]
     properties = schema["properties"]
     if isinstance(properties, dict):
         for field in properties.values():
@@ -99,7 +100,7 @@ def _without_defaults(schema: JsonDict) -> None:
 class TaskPatch(_Request):
     """What to change; a field that is not named stays as it is, `null` clears one that may be empty."""
 
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    model_config = ConfigDict(json_schema_extra=_as_a_patch)
 
     title: Title = ""
     description: Description | None = None
@@ -117,13 +118,13 @@ class TaskOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: int
-    title: str
-    description: str | None
-    priority: Priority
-    due_at: datetime | None
+    id: Annotated[int, Field(description="never used again, not even after deletion", examples=[7])]
+    title: Annotated[str, Field(examples=["Buy milk"])]
+    description: Annotated[str | None, Field(examples=["Two litres, the blue one"])]
+    priority: Annotated[Priority, Field(examples=["medium"])]
+    due_at: Annotated[datetime | None, Field(examples=["2027-01-31T09:00:00Z"])]
     completed: bool
-    completed_at: datetime | None
-    version: Annotated[int, Field(description="grows by one with every change")]
+    completed_at: Annotated[datetime | None, Field(description="null while it is open")]
+    version: Annotated[int, Field(description="grows by one with every change", examples=[1])]
     created_at: datetime
     updated_at: datetime

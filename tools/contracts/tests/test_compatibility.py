@@ -7,9 +7,9 @@ from typing import Final
 import pytest
 from pydantic import JsonValue
 
-from event_contract.alternatives import Schema
-from event_contract.compatibility import breaking_changes
-from event_contract.violations import BACKWARD, BOTH, FORWARD, Direction, Rule
+from contracts.alternatives import Schema
+from contracts.compatibility import breaking_changes
+from contracts.violations import BACKWARD, BOTH, FORWARD, Direction, Rule
 from task_events.json_schema import envelope_schema
 
 Mutation = Callable[[Schema], object]
@@ -299,6 +299,18 @@ def test_alternatives_of_one_type_are_told_apart_or_refused() -> None:
     assert breaking_changes(released, released) == []
     (violation,) = breaking_changes(released, current)
     assert (violation.field, violation.rule) == ("data.task.tags", Rule.TYPE_CHANGED)
+
+
+def test_what_alternatives_of_one_type_refer_to_is_compared() -> None:
+    two: list[JsonValue] = [
+        {"type": "object", "properties": {name: {"$ref": "#/$defs/Actor"}}, "required": [name]}
+        for name in ("by", "for")
+    ]
+    released = mutated(put("tags", {"anyOf": two}))
+    current = copy.deepcopy(released)
+    holder(holder(definition(current, "Actor"), "properties"), "id").update(type="integer")
+    found = {violation.field for violation in breaking_changes(released, current)}
+    assert {"data.task.tags.by.id", "data.task.tags.for.id"} <= found
 
 
 def test_a_task_in_a_task_ends() -> None:

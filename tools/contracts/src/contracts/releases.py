@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pydantic import JsonValue
 
-from event_contract.alternatives import Schema
-from event_contract.compatibility import breaking_changes
-from event_contract.violations import BOTH, Rule, Violation
+from contracts.alternatives import Schema
 
 
 class ReleaseError(Exception):
@@ -20,18 +18,15 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Contract:
-    """What consumers of a contract version build on.
+    """What others build on, in one version.
 
     Attributes:
         version: `major.minor`.
-        topic: Name, key and number of partitions. More partitions move keys to other partitions, so the order per
-            task would not hold across the change.
-        schema: The envelope's JSON Schema.
+        parts: What is promised, by name, e.g. the topic and the schema of its events.
     """
 
     version: str
-    topic: Schema
-    schema: Schema
+    parts: Mapping[str, Schema]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -41,12 +36,13 @@ class Contract:
             ReleaseError: The file is not what was released.
         """
         try:
-            content: Schema = json.loads(path.read_bytes())
-            topic, schema = content["topic"], content["schema"]
-            contract = cls(str(content["contract"]), *_objects(topic, schema))
-        except (ValueError, KeyError, TypeError) as error:
+            content: dict[str, JsonValue] = json.loads(path.read_bytes())
+            digest, version = content.pop("sha256"), str(content.pop("contract"))
+            contract = cls(version, {name: _an_object(part) for name, part in content.items()})
+            untouched = contract.digest == digest and path.stem == f"{contract.major}.{contract.minor}"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReleaseError(f"{path.name} is not a released contract ({error!r}): restore it from git") from error
-        if content.get("sha256") != contract.digest or path.stem != contract.version:
+        if not untouched:
             raise ReleaseError(
                 f"{path.name} was edited, and a release never is: restore it from git; "
                 f"a new minor gets a new file (make contract RELEASE=1)"
@@ -73,23 +69,18 @@ class Contract:
         """The release file."""
         return json.dumps(self._content | {"sha256": self.digest}, indent=2, ensure_ascii=False) + "\n"
 
-    def breaks(self, released: "Contract") -> list[Violation]:
-        """Say what in this contract breaks a released one of the same major."""
-        found = [
-            Violation(f"topic.{name}", Rule.TOPIC_CHANGED, f"was {value}, is {self.topic.get(name)}", BOTH)
-            for name, value in released.topic.items()
-            if value != self.topic.get(name)
-        ]
-        return found + breaking_changes(released.schema, self.schema)
-
     @property
     def _numbers(self) -> tuple[int, int]:
         major, minor = self.version.split(".")
         return int(major), int(minor)
 
     @property
-    def _content(self) -> Schema:
-        return {"contract": self.version, "topic": self.topic, "schema": self.schema}
+    def _content(self) -> dict[str, JsonValue]:
+        return {"contract": self.version, **self.parts}
+
+
+Breaks = Callable[[Contract, Contract], Iterable[str]]
+"""Says, one line each, what in a contract breaks a released one of the same major: (current, released)."""
 
 
 def released_contracts(directory: Path, major: int) -> list[Contract]:
@@ -106,38 +97,41 @@ def released_contracts(directory: Path, major: int) -> list[Contract]:
     return ours
 
 
-def problems(current: Contract, released: list[Contract]) -> Iterator[str]:
+def problems(current: Contract, released: list[Contract], breaks: Breaks) -> Iterator[str]:
     """Say, one line each, why the current contract may not follow the released ones."""
     if released and current.minor < released[-1].minor:
         yield f"contract version {current.version}: {released[-1].version} is released already, and versions only grow"
-    told: set[Violation] = set()
+    told: set[str] = set()
     for contract in released:
-        for violation in current.breaks(contract):
+        for violation in breaks(current, contract):
             if violation not in told:
                 told.add(violation)
                 yield f"{violation}  since {contract.version}"
 
 
-def release(directory: Path, current: Contract) -> Path:
+def release(directory: Path, current: Contract, breaks: Breaks, version_is_in: str) -> Path | None:
     """Write the current contract down as released.
 
+    Returns:
+        The file, or None when this very contract is released already.
+
     Raises:
-        ReleaseError: This version was released before, or the contract breaks a released one.
+        ReleaseError: Another contract was released under this version, or this one breaks a released one.
     """
     path = directory / f"{current.version}.json"
     released = released_contracts(directory, current.major)
+    if current in released:
+        return None
     if path.exists():
-        raise ReleaseError(
-            f"{current.version} is released already: raise CONTRACT_VERSION (task_events/models.py) first"
-        )
-    if found := list(problems(current, released)):
+        raise ReleaseError(f"{current.version} is released already: raise {version_is_in} first")
+    if found := list(problems(current, released, breaks)):
         raise ReleaseError("\n".join(found))
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(current.text, encoding="utf-8")
     return path
 
 
-def _objects(topic: JsonValue, schema: JsonValue) -> tuple[Schema, Schema]:
-    if not (isinstance(topic, dict) and isinstance(schema, dict)):
-        raise TypeError("topic and schema must be objects")
-    return topic, schema
+def _an_object(part: JsonValue) -> Schema:
+    if not isinstance(part, dict):
+        raise TypeError("its parts must be objects")
+    return part

@@ -79,6 +79,8 @@ def resolved(root: Schema, schema: JsonValue) -> Schema:
 
 def _split(root: Schema, schema: JsonValue) -> Iterator[tuple[str, Schema]]:
     whole = resolved(root, schema)
+    if "allOf" in whole:
+        raise UnreadableSchemaError("allOf")
     for union in ("anyOf", "oneOf"):
         members = whole.get(union)
         if isinstance(members, list):

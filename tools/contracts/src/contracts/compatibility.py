@@ -1,24 +1,28 @@
-"""Whether a contract may follow a released one: every rule, in both directions.
+"""Whether a schema may follow a released one: every rule, in both directions.
 
 The publisher writes only what its schema declares; readers ignore what they do not know. So the test of a change is
 
 - FORWARD: is everything the new contract writes readable by a consumer of the released one;
 - BACKWARD: is everything the released contract wrote readable by a consumer of the new one.
 
-Both are demanded, of every release of the same major (Confluent calls that FULL_TRANSITIVE). Own code because of
-what there is, tried on 24 small changes: jsoncompat 0.3 calls itself alpha, sees no change of `format` or `pattern`
-and refuses schemas with an `$id`; jsonsubschema 0.0.8 sees no change of `format`. Both answer with one bool, and
-"which field, which rule" is what a person needs.
+Events demand both, of every release of the same major (Confluent calls that FULL_TRANSITIVE). An answer of the HTTP
+API must hold FORWARD, old clients read what the new service writes, and a request BACKWARD, the new service reads
+what old clients write.
+
+Own code because of what there is, tried on 24 small changes: jsoncompat 0.3 calls itself alpha, sees no change of
+`format` or `pattern` and refuses schemas with an `$id`; jsonsubschema 0.0.8 sees no change of `format`. Both answer
+with one bool, and "which field, which rule" is what a person needs.
 """
 
 import json
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
-from event_contract.alternatives import Alternatives, Schema, UnreadableSchemaError, alternatives, values_of
-from event_contract.violations import BACKWARD, BOTH, FORWARD, Direction, Rule, Violation
+from contracts.alternatives import Alternatives, Schema, UnreadableSchemaError, alternatives, values_of
+from contracts.violations import BACKWARD, BOTH, FORWARD, Direction, Rule, Violation
 
 _LOWER: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -38,18 +42,49 @@ _FOLLOWED: Final = {
 _OWN_RULE: Final = {"format": Rule.FORMAT_CHANGED, "pattern": Rule.PATTERN_CHANGED}
 
 
+@dataclass(frozen=True)
+class Parties:
+    """Whom a change hurts, in the words of a report.
+
+    Attributes:
+        readers: Who read what the new contract writes.
+        written: What was written by the released contract.
+    """
+
+    readers: str
+    written: str
+
+
+EVENTS: Final = Parties(readers="consumers", written="released events")
+
+
 def breaking_changes(released: Schema, current: Schema) -> list[Violation]:
     """Compare two envelope schemas; empty when the current one may follow the released one."""
-    comparison = _Comparison(released, current)
-    comparison.compare("", released, current)
+    return schema_changes((released, released), (current, current), EVENTS, at="envelope")
+
+
+def schema_changes(
+    released: tuple[Schema, JsonValue], current: tuple[Schema, JsonValue], parties: Parties, *, at: str
+) -> list[Violation]:
+    """Compare two schemas.
+
+    Args:
+        released: The document that holds the released schema, for `$ref`, and the schema.
+        current: The same of the current one.
+        parties: For the words of the report.
+        at: What the whole is called.
+    """
+    comparison = _Comparison(released[0], current[0], parties, at)
+    comparison.compare("", released[1], current[1])
     return comparison.found
 
 
 class _Comparison:
     """One walk through two schemas side by side."""
 
-    def __init__(self, released: Schema, current: Schema) -> None:
-        self._released, self._current = released, current
+    def __init__(self, released: Schema, current: Schema, parties: Parties, whole: str) -> None:
+        self._released, self._current, self._whole = released, current, whole
+        self._readers, self._written = parties.readers, parties.written
         self._open: set[tuple[str, str]] = set()
         self.found: list[Violation] = []
 
@@ -58,7 +93,7 @@ class _Comparison:
         try:
             before, after = alternatives(self._released, old), alternatives(self._current, new)
         except UnreadableSchemaError as error:
-            self._report(path, Rule.KEYWORD_CHANGED, f"{error} cannot be compared; teach event_contract first", BOTH)
+            self._report(path, Rule.KEYWORD_CHANGED, f"{error} cannot be compared; teach contracts first", BOTH)
             return
         self._compare_types(path, before, after)
         for name in before.names:
@@ -70,6 +105,9 @@ class _Comparison:
                     self._compare_constraints(path, one, other)
                 case several, others if _canonical(several) != _canonical(others):
                     self._report(path, Rule.TYPE_CHANGED, f"the alternatives of type {name} changed", BOTH)
+                case several, others:  # what they refer to may differ
+                    for one, other in zip(several, others, strict=True):
+                        self._compare_constraints(path, one, other)
 
     def _compare_types(self, path: str, before: Alternatives, after: Alternatives) -> None:
         added, removed = after.atoms - before.atoms, before.atoms - after.atoms
@@ -77,9 +115,9 @@ class _Comparison:
         if added and removed:
             self._report(path, Rule.TYPE_CHANGED, detail, BOTH)
         elif added:
-            self._report(path, Rule.TYPE_WIDENED, f"{detail}; consumers do not expect that", FORWARD)
+            self._report(path, Rule.TYPE_WIDENED, f"{detail}; {self._readers} do not expect that", FORWARD)
         elif removed:
-            self._report(path, Rule.TYPE_NARROWED, f"{detail}; released events have the other", BACKWARD)
+            self._report(path, Rule.TYPE_NARROWED, f"{detail}; {self._written} have the other", BACKWARD)
 
     def _compare_constraints(self, path: str, old: Schema, new: Schema) -> None:
         self._compare_values(path, values_of(old), values_of(new))
@@ -101,9 +139,11 @@ class _Comparison:
         added = "any other value" if new is None else _listed(new, old)
         removed = "any other value" if old is None else _listed(old, new)
         if added and old is not None:
-            self._report(path, Rule.VALUES_ADDED, f"{added} may now be there; consumers refuse or ignore it", FORWARD)
+            self._report(
+                path, Rule.VALUES_ADDED, f"{added} may now be there; {self._readers} refuse or ignore it", FORWARD
+            )
         if removed and new is not None:
-            self._report(path, Rule.VALUES_REMOVED, f"{removed} is no longer known; released events have it", BACKWARD)
+            self._report(path, Rule.VALUES_REMOVED, f"{removed} is no longer known; {self._written} have it", BACKWARD)
 
     def _compare_bound(self, path: str, keyword: str, sign: int, old: Schema, new: Schema) -> None:
         before, after = _number(old.get(keyword)), _number(new.get(keyword))
@@ -111,9 +151,9 @@ class _Comparison:
             return
         detail = f"{keyword} was {_or_none(before)}, is {_or_none(after)}"
         if before is None or (after is not None and sign * after > sign * before):
-            self._report(path, Rule.RANGE_NARROWED, f"{detail}; released events may lie outside", BACKWARD)
+            self._report(path, Rule.RANGE_NARROWED, f"{detail}; {self._written} may lie outside", BACKWARD)
         else:
-            self._report(path, Rule.RANGE_WIDENED, f"{detail}; consumers may have no room for it", FORWARD)
+            self._report(path, Rule.RANGE_WIDENED, f"{detail}; {self._readers} may have no room for it", FORWARD)
 
     def _compare_opaque(self, path: str, keyword: str, old: Schema, new: Schema) -> None:
         """Compare what cannot be ordered, and keywords nobody has taught this check: any difference counts."""
@@ -139,19 +179,23 @@ class _Comparison:
         for name, field in before.items():
             where = f"{path}.{name}".lstrip(".")
             if name not in after:
-                self._report(where, Rule.FIELD_REMOVED, "the field was removed; consumers read it", FORWARD)
+                self._report_removal(where, refused=new.get("additionalProperties") is False)
                 continue
             if name in had - has:
                 detail = "the field was always there and now may be missing"
                 self._report(where, Rule.FIELD_NOT_ALWAYS_THERE, detail, FORWARD)
             if name in has - had:
-                detail = "the field is required now; released events may lack it"
+                detail = f"the field is required now; {self._written} may lack it"
                 self._report(where, Rule.FIELD_MADE_REQUIRED, detail, BACKWARD)
             self._compare_defaults(where, field, after[name])
             self.compare(where, field, after[name])
         for name in sorted(has & (after.keys() - before.keys())):
-            detail = "a new field is required; released events lack it (give it a default)"
+            detail = f"a new field is required; {self._written} lack it (give it a default)"
             self._report(f"{path}.{name}".lstrip("."), Rule.FIELD_NEW_AND_REQUIRED, detail, BACKWARD)
+
+    def _report_removal(self, path: str, *, refused: bool) -> None:
+        hurts, more = (BOTH, f", {self._written} have it, and it is refused now") if refused else (FORWARD, "")
+        self._report(path, Rule.FIELD_REMOVED, f"the field was removed; {self._readers} read it{more}", hurts)
 
     def _compare_defaults(self, path: str, old: JsonValue, new: JsonValue) -> None:
         before, after = (field.get("default") if isinstance(field, dict) else None for field in (old, new))
@@ -165,7 +209,7 @@ class _Comparison:
         if before is False and after is False:
             return
         if after is False:
-            detail = "unknown fields are refused now; consumers must ignore what they do not know"
+            detail = f"unknown fields are refused now; {self._written} may have some"
             self._report(path, Rule.OBJECT_CLOSED, detail, BACKWARD)
         elif before is False:
             self._report(path, Rule.OBJECT_OPENED, "there may be any field now", FORWARD)
@@ -173,7 +217,7 @@ class _Comparison:
             self.compare(f"{path}.*", before, after)
 
     def _report(self, path: str, rule: Rule, detail: str, hurts: AbstractSet[Direction]) -> None:
-        self.found.append(Violation(path or "envelope", rule, detail, frozenset(hurts)))
+        self.found.append(Violation(path or self._whole, rule, detail, frozenset(hurts)))
 
 
 def _members(schema: Schema) -> Schema:

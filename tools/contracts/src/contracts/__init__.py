@@ -1,0 +1,1 @@
+"""Keeps the committed contracts true: generated from the code, and never broken within a major version."""

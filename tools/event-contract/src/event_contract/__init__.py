@@ -1,1 +1,0 @@
-"""Keeps the committed event contract true: generated from the code, and never broken within a major version."""
