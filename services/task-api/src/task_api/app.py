@@ -10,6 +10,9 @@ from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.settings import TaskApiSettings
+from task_api.sync.cursors import CursorCodec
+from task_api.sync.routes import router as sync_router
+from task_api.sync.service import SyncService
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -32,6 +35,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             poll_interval=settings.relay_poll_interval,
         )
         app.state.task_service = TaskService(Outbox(relay))
+        app.state.sync_service = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
         try:
             async with relay.running():
                 yield
@@ -43,6 +47,6 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         package="task_api",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        routers=[tasks_router],
+        routers=[sync_router, tasks_router],  # in this order: `/tasks/changes` is not a task's id
         background=relaying,
     )
