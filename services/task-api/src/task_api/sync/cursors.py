@@ -65,9 +65,12 @@ class CursorCodec:
 
     def write(self, owner_id: str, position: Position, history: str, now: float) -> str:
         """Make the cursor of a place in a user's feed."""
-        body = _LAYOUT.pack(
-            _VERSION, position.xid, position.task_id, position.full_until, int(now // _HOUR), digest(history)
-        )
+        return self.rewrite(owner_id, Cursor(position, digest(history), int(now // _HOUR)))
+
+    def rewrite(self, owner_id: str, cursor: Cursor) -> str:
+        """Give a cursor that was read as text again."""
+        place = cursor.position
+        body = _LAYOUT.pack(_VERSION, place.xid, place.task_id, place.full_until, cursor.hour, cursor.history)
         return base64.urlsafe_b64encode(body + self._mac(owner_id, body)).decode().rstrip("=")
 
     def read(self, owner_id: str, text: str, *, field: str) -> Cursor:

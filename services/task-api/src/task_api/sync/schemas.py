@@ -26,6 +26,12 @@ _A_TASK: Final[JsonDict] = {
 _CHANGED: Final[JsonDict] = {"id": 42, "version": 2, "deleted_at": None, "task": _A_TASK}
 _DELETED: Final[JsonDict] = {"id": 41, "version": 7, "deleted_at": _MORNING, "task": None}
 
+A_STREAM: Final = (
+    f"id: {A_CURSOR}\nretry: 1834\n\n"
+    f'event: change\ndata: {{"id":41,"version":7,"deleted_at":"{_MORNING}","task":null}}\nid: {A_CURSOR}\n\n'
+    ": heartbeat\n\n"
+)
+
 
 class TaskChange(BaseModel):
     """A task as it is now, or that it is gone."""

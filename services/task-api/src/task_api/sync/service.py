@@ -54,6 +54,14 @@ class SyncService:
         """
         return self._codec.read(user.id, cursor, field=field)
 
+    def read_own(self, user: Principal, part: Part) -> Cursor:
+        """Read the cursor of the place after a part."""
+        return self._codec.read(user.id, part.next_cursor, field="cursor")
+
+    def rewrite(self, user: Principal, cursor: Cursor) -> str:
+        """Give a cursor as text again."""
+        return self._codec.rewrite(user.id, cursor)
+
     async def begin(self, user: Principal, session: AsyncSession, limit: int) -> Part:
         """Give the first part of everything there is."""
         feed = FeedRepository(session)
