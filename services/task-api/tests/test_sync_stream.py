@@ -20,6 +20,8 @@ from chassis.testing import bearer, listening, make_token, scrape, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
+from task_api.sync.live import LiveFeed
+from task_api.sync.repository import FeedRepository
 
 TASKS, CHANGES = "/api/v1/tasks", "/api/v1/tasks/changes"
 ALICE, BOB = bearer("alice"), bearer("bob")
@@ -174,6 +176,27 @@ async def test_a_transaction_that_is_held_open_delays_the_stream_and_loses_nothi
             assert late is not None
             assert (late["id"], late["version"]) == (slow["id"], 2)
             assert (await stream.next() or {})["task"] == task
+
+
+async def test_who_comes_while_a_look_is_under_way_is_told_at_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = asyncio.Event(), asyncio.Event()
+    changed_owners = FeedRepository.changed_owners
+
+    async def slowly(self: FeedRepository, owner_ids: set[str], *, since: int) -> tuple[set[str], int, int]:
+        looking.set()
+        await go_on.wait()
+        return await changed_owners(self, owner_ids, since=since)
+
+    monkeypatch.setattr(FeedRepository, "changed_owners", slowly)
+    live = LiveFeed(database, poll_interval=0.1, per_user=1, per_replica=2)
+    async with live.running():
+        with live.subscribed("alice"):
+            await looking.wait()
+            with live.subscribed("bob") as late:  # may read before a change that this look will pass by
+                go_on.set()
+                assert await late.hears(PATIENCE)
 
 
 async def test_a_user_has_so_many_streams_and_a_place_is_free_again_when_a_client_goes_away(replica: Replicas) -> None:
