@@ -4,6 +4,7 @@ import asyncio
 import random
 import string
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -11,13 +12,14 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import Database
 from chassis.testing import bearer, serving, settings_for
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 from task_api.sync.models import Position
-from task_api.sync.repository import page_statement
+from task_api.sync.repository import CHANGED_OWNERS, page_statement
 
 TASKS, CHANGES = "/api/v1/tasks", "/api/v1/tasks/changes"
 ALICE, BOB = bearer("alice"), bearer("bob")
@@ -328,10 +330,9 @@ async def test_a_page_is_one_statement_however_long_it_is(client: httpx2.AsyncCl
     assert [statement.split()[0] for statement in statements if "tasks" in statement] == ["SELECT"]
 
 
-async def test_the_feed_is_served_by_its_index(database: Database) -> None:
-    compiled = page_statement("owner-7", Position(5, 3), 100).compile(
-        dialect=database.engine.dialect, compile_kwargs={"literal_binds": True}
-    )
+@pytest.fixture
+async def twenty_thousand(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A connection to a database with 20,000 tasks of ten users, a third of them deleted."""
     async with database.session() as session:
         connection = await session.connection()
         await connection.execute(
@@ -344,10 +345,27 @@ async def test_the_feed_is_served_by_its_index(database: Database) -> None:
         await session.commit()
         connection = await session.connection()
         await connection.execute(text("ANALYZE tasks"))
-        plan = "\n".join(await connection.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {compiled}")))
+        yield connection
+
+
+async def test_the_feed_is_served_by_its_index(database: Database, twenty_thousand: AsyncConnection) -> None:
+    compiled = page_statement("owner-7", Position(5, 3), 100).compile(
+        dialect=database.engine.dialect, compile_kwargs={"literal_binds": True}
+    )
+    explain = text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {compiled}")
+    plan = "\n".join(await twenty_thousand.scalars(explain))
     assert "Index Scan using tasks_owner_id_changed_xid_id_idx on tasks (actual rows=101.00" in plan, plan
     assert "Seq Scan on tasks" not in plan
     assert "Index Cond: ((owner_id = 'owner-7'::text) AND (ROW(changed_xid, id) > ROW(" in plan, plan
+
+
+async def test_a_look_on_behalf_of_all_streams_probes_the_index_once_per_user(twenty_thousand: AsyncConnection) -> None:
+    owners = [f"owner-{number}" for number in range(20)]  # ten of them have tasks
+    explain = text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {CHANGED_OWNERS.text}")
+    rows = await twenty_thousand.scalars(explain, {"owner_ids": owners, "since": 1, "horizon": 2**62})
+    plan = "\n".join(rows)
+    assert "using tasks_owner_id_changed_xid_id_idx on tasks (actual rows=0.50 loops=20" in plan, plan
+    assert "Seq Scan on tasks" not in plan
 
 
 def test_in_production_the_secret_of_cursors_must_be_set() -> None:

@@ -167,7 +167,7 @@ class LiveFeed:
         async with self._database.session() as session:
             feed = FeedRepository(session)
             owners = {subscription.owner_id for subscription in asked}
-            changed, horizon, newest = await feed.changed_owners(owners, since=since or 0)
+            changed, horizon, newest = await feed.changed_owners(owners, since=since)
         for subscription in self._subscriptions:
             # Who came while we were looking may have read before the changes that this look has passed by.
             if subscription.owner_id in changed or subscription not in asked:

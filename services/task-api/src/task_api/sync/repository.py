@@ -42,16 +42,20 @@ _HEAD: Final = text(
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
     """
 )
-_CHANGED_OWNERS: Final = text(
+# LATERAL with ORDER BY and LIMIT: one probe of the index per user, whatever the planner thinks of the range. Without
+# the order it may hope to meet a row soon and read the table from its beginning for everybody who has none.
+CHANGED_OWNERS: Final = text(
     """
     SELECT owner_id
     FROM unnest(CAST(:owner_ids AS text[])) AS owner(owner_id)
-    WHERE EXISTS (
+    CROSS JOIN LATERAL (
         SELECT FROM tasks
         WHERE tasks.owner_id = owner.owner_id
           AND changed_xid >= :since
-          AND changed_xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-    )
+          AND changed_xid < :horizon
+        ORDER BY changed_xid
+        LIMIT 1
+    ) AS change
     """
 )
 
@@ -78,15 +82,17 @@ class FeedRepository:
         connection = await self._session.connection()
         return (await connection.execute(_RESTAMP, {"owner_id": owner_id})).rowcount > 0
 
-    async def changed_owners(self, owner_ids: Collection[str], *, since: int) -> tuple[set[str], int, int]:
-        """Tell which of these users have changes from a transaction on; then the horizon and the newest id.
+    async def changed_owners(self, owner_ids: Collection[str], *, since: int | None) -> tuple[set[str], int, int]:
+        """Tell which users have changes from a transaction on (without one, all); the horizon; the newest id.
 
         The horizon is read first: the second statement sees at least what the first one did.
         """
         connection = await self._session.connection()
         horizon, newest = (await connection.execute(_HEAD)).one()
-        found = await connection.scalars(_CHANGED_OWNERS, {"owner_ids": list(owner_ids), "since": since})
-        return set(found), horizon, newest
+        if since is None:
+            return set(owner_ids), horizon, newest
+        parameters = {"owner_ids": list(owner_ids), "since": since, "horizon": horizon}
+        return set(await connection.scalars(CHANGED_OWNERS, parameters)), horizon, newest
 
 
 def page_statement(owner_id: str, after: Position, limit: int) -> Select[int, int, str, Task]:
@@ -99,7 +105,8 @@ def page_statement(owner_id: str, after: Position, limit: int) -> Select[int, in
         select(Task)
         .where(
             col(Task.owner_id) == owner_id,
-            row(col(Task.changed_xid), col(Task.id)) > row(literal(after.xid), literal(after.task_id)),
+            row(col(Task.changed_xid), col(Task.id))
+            > row(literal(after.xid, BigInteger), literal(after.task_id, BigInteger)),
             col(Task.changed_xid) < _HORIZON,
             _worth_telling(after),
         )
