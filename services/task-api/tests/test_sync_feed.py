@@ -228,12 +228,13 @@ async def test_changes_by_many_requests_at_once_are_all_told(client: httpx2.Asyn
     copy = Copy(client, limit=5)
 
     async def write(number: int) -> None:
-        task = await create(client, f"{number}")
-        await patch(client, task, "again")
-        if number % 3 == 0:
-            await delete(client, task)
+        for turn in range(3):
+            task = await create(client, f"{number} {turn}")
+            await patch(client, task, "again")
+            if turn == 0:
+                await delete(client, task)
 
-    writers = asyncio.gather(*(write(number) for number in range(24)))
+    writers = asyncio.gather(*(write(number) for number in range(8)))
     while not writers.done():
         await copy.pull()
     await writers

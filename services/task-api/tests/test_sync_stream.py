@@ -25,6 +25,8 @@ from task_api.sync.repository import FeedRepository
 
 TASKS, CHANGES = "/api/v1/tasks", "/api/v1/tasks/changes"
 ALICE, BOB = bearer("alice"), bearer("bob")
+INSERT = "INSERT INTO tasks (owner_id, title, priority, completed, version, created_at, updated_at)"
+NEW = "'alice', title, 'low', false, 1, now(), now()"
 PATIENCE = 90.0
 Json = dict[str, Any]
 Replicas = Callable[..., AbstractAsyncContextManager["Replica"]]
@@ -126,13 +128,19 @@ async def test_who_comes_back_with_the_last_event_id_misses_nothing(replica: Rep
             assert (await stream.next() or {})["task"] == later
 
 
-async def test_a_stream_goes_on_where_the_feed_ended_however_much_there_is_to_catch_up(replica: Replicas) -> None:
+async def test_a_stream_goes_on_where_the_feed_ended_however_much_there_is_to_catch_up(
+    replica: Replicas, database_url: str
+) -> None:
     async with replica() as here:
         cursor = (await here.http.get(CHANGES, headers=ALICE)).json()["next_cursor"]
-        tasks = await asyncio.gather(*(here.create(f"{number}") for number in range(230)))  # more than two pages
+        titles = [f"{number}" for number in range(230)]  # more than two pages
+        connection = await asyncpg.connect(database_url)
+        try:
+            await connection.execute(f"{INSERT} SELECT {NEW} FROM unnest($1::text[]) AS title", titles)
+        finally:
+            await connection.close()
         async with here.stream(query={"cursor": cursor}) as stream:
-            arrived = [(await stream.next() or {})["task"] for _ in tasks]
-        assert sorted(arrived, key=lambda task: task["id"]) == sorted(tasks, key=lambda task: task["id"])
+            assert [(await stream.next() or {})["task"]["title"] for _ in titles] == titles
 
 
 async def test_silence_is_broken_by_heartbeats(replica: Replicas) -> None:
@@ -252,6 +260,32 @@ async def test_a_stopping_replica_ends_its_streams_in_good_order_and_new_ones_at
         async with here.stream(last_event_id=stream.last_event_id) as again:
             assert (await again.next() or {})["task"] == task
             assert await again.next() is None
+
+
+async def test_a_stream_outlives_an_outage_of_the_database_and_has_no_hole(
+    replica: Replicas, database_url: str
+) -> None:
+    impatient = {"database_lock_timeout": 0.1, "stream_heartbeat": 0.1}
+    async with replica(**impatient) as here, here.stream() as stream:
+        connection = await asyncpg.connect(database_url)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"{INSERT} SELECT {NEW} FROM (VALUES ('new')) AS new(title)")
+                await connection.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")  # nobody can read them now
+                next_one = asyncio.create_task(stream.next())
+
+                async def noticed() -> bool:
+                    for subscription in here.app.state.live_feed._subscriptions:
+                        subscription.tell()
+                    return "the database does not answer" in stream.comments
+
+                assert await within(PATIENCE, noticed, 0.1)
+                assert not next_one.done()
+        finally:
+            await connection.close()
+        assert (await next_one or {})["task"]["title"] == "new"
+        task = await here.create("after it")
+        assert (await stream.next() or {})["task"] == task
 
 
 async def test_a_stream_that_cannot_be_is_refused_before_it_begins(

@@ -53,8 +53,13 @@ class Subscription:
         self._heard = asyncio.Event()
 
     def tell(self) -> None:
-        """Say that there may be something to read, or that this is the end."""
+        """Say that there may be something to read."""
         self._heard.set()
+
+    def end(self) -> None:
+        """Say that this is the end."""
+        self.ended = True
+        self.tell()
 
     def forget(self) -> None:
         """Take note: call it before reading, so that what comes while reading is heard."""
@@ -107,7 +112,8 @@ class LiveFeed:
         if len(self._subscriptions) >= self._per_replica:
             raise StreamsExhaustedError("This replica has no room for another stream.", retry_after=5.0)
         subscription = Subscription(owner_id)
-        subscription.ended = self._stopping
+        if self._stopping:
+            subscription.end()
         self._subscriptions.add(subscription)
         self._users[owner_id] += 1
         _open_streams.inc()
@@ -125,8 +131,7 @@ class LiveFeed:
         """End all streams in good order, and at once those that come now: this process is about to end."""
         self._stopping = True
         for subscription in self._subscriptions:
-            subscription.ended = True
-            subscription.tell()
+            subscription.end()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

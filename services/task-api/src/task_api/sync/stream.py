@@ -85,6 +85,7 @@ class ChangeStreams:
             except CursorExpiredError:  # the database was restored: the client comes back and is told so
                 return
             except DatabaseUnavailableError:  # passes; a client that came back now would be turned away
+                yield format_sse_event(comment="the database does not answer")
                 await asyncio.sleep(_OUTAGE_PAUSE)
                 subscription.tell()
                 part = replace(part, page=replace(part.page, tasks=[]))
