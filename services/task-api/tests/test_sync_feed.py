@@ -15,6 +15,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chassis.database import Database
+from chassis.migrations import downgrade, upgrade
 from chassis.testing import bearer, serving, settings_for
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
@@ -310,6 +311,19 @@ async def test_after_a_restore_from_a_dump_old_cursors_are_expired_and_a_full_sy
     assert again.tasks == {task["id"]: task}
     await patch(client, task, "after the restore")
     assert [item["version"] for item in (await again.pull())["items"]] == [2]
+
+
+async def test_a_cursor_from_before_a_downgrade_misses_nothing_after_the_next_upgrade(
+    client: httpx2.AsyncClient, database_url: str
+) -> None:
+    task = await create(client)
+    copy = await Copy(client).catch_up()
+    await asyncio.to_thread(downgrade, "task_api", database_url, "0001")
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE tasks SET title = 'meanwhile', version = 2")
+    await connection.close()
+    await asyncio.to_thread(upgrade, "task_api", database_url)
+    assert [(item["id"], item["version"]) for item in (await copy.pull())["items"]] == [(task["id"], 2)]
 
 
 async def test_a_page_is_one_statement_however_long_it_is(client: httpx2.AsyncClient, app: FastAPI) -> None:
