@@ -9,7 +9,7 @@ bootstrap := $(PYTHON) -I tools/bootstrap/prepare.py
 python := .venv/bin/python
 # Settings such as USER=alice on make's command line reach devstack through the environment.
 devstack := $(python) -m devstack
-typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer
+typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync
 
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests

@@ -38,6 +38,14 @@ async def test_a_good_token_becomes_its_principal(verifier: TokenVerifier) -> No
     assert principal == Principal("alice", frozenset({"admin", "auditor"}))
 
 
+@pytest.mark.parametrize(
+    ("exp", "ends"), [(4102444800, 4102444800.0), ("4102444800", 4102444800.0), (10**400, 2.0**53)]
+)
+async def test_a_principal_knows_when_its_token_ends(verifier: TokenVerifier, exp: object, ends: float) -> None:
+    principal = await verifier.verify(compact({"alg": "HS256"}, good_claims() | {"exp": exp}))
+    assert principal.expires_at == ends
+
+
 async def test_a_hand_made_good_token_holds_so_the_refusals_below_mean_something(
     verifier: TokenVerifier,
 ) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -19,7 +20,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from chassis.event_source import event_source
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer, scrape
 from devstack.polling import within
 from devstack.ports import free_base
 
@@ -286,3 +288,54 @@ async def test_the_last_spans_are_sent_and_a_collector_that_hangs_does_not_hold_
     finally:
         server.shutdown()
         server.server_close()
+
+
+async def test_open_streams_end_in_good_order_and_do_not_hold_up_the_end(run: Run) -> None:
+    async with run(TASKWIRE_SHUTDOWN_GRACE="600") as (process, url, log):
+        async with (
+            httpx2.AsyncClient(headers=bearer("alice"), timeout=PATIENCE) as http,
+            event_source(http, f"{url}/api/v1/tasks/stream", {}) as stream,
+        ):
+            task = (await http.post(f"{url}/api/v1/tasks", json={"title": "x"})).json()
+            assert (await stream.next() or {})["task"] == task
+            process.send_signal(signal.SIGTERM)
+            assert await stream.next() is None  # the end of the answer, not a broken connection
+        assert await ended(process) == 0
+        assert "cut off" not in log.read_text()
+        assert "Traceback" not in log.read_text()
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected_and_others_go_on(run: Run) -> None:
+    async with (
+        run(TASKWIRE_SEND_TIMEOUT="1", TASKWIRE_STREAM_HEARTBEAT="0.2", TASKWIRE_SHUTDOWN_GRACE="600") as (
+            process,
+            url,
+            log,
+        ),
+        httpx2.AsyncClient(base_url=url, headers=bearer("alice"), timeout=PATIENCE) as http,
+        event_source(http, "/api/v1/tasks/stream", {}) as other,
+    ):
+        stalled = socket.socket()
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
+        lines = ["GET /api/v1/tasks/stream HTTP/1.1", "Host: x"]
+        lines += [f"{name}: {value}" for name, value in bearer("alice").items()]
+        stalled.sendall("\r\n".join([*lines, "", ""]).encode())
+
+        async def open_streams() -> float:
+            return await scrape(http, "taskwire_streams_open")
+
+        async def both_open() -> bool:
+            return await open_streams() == 2
+
+        async def one_open() -> bool:
+            await http.post("/api/v1/tasks", json={"title": "x", "description": "y" * 10_000})
+            assert await other.next() is not None
+            return await open_streams() == 1
+
+        assert await within(PATIENCE, both_open, 0.05)
+        assert await within(PATIENCE, one_open, 0.0)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+        assert "Traceback" not in log.read_text()
+        stalled.close()

@@ -5,7 +5,7 @@ python-jose checks signatures and claims; `TokenVerifier` is strict around it: t
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Request
@@ -19,6 +19,7 @@ from chassis.logging import get_logger
 
 MAX_TOKEN_CHARS: Final = 8192
 _SUBJECT = re.compile(r"[^\x00-\x20\x7f]{1,255}")
+_FOR_EVER: Final = 2**53
 _logger = get_logger(__name__)
 
 JwtClaims = dict[str, Any]  # a JSON object made by somebody else: every value is checked before use
@@ -35,10 +36,12 @@ class Principal:
     Attributes:
         id: The `sub` of the token; owner of what the caller creates.
         roles: Names from the `roles` claim.
+        expires_at: Unix time at which the credential ends, for what outlasts a request; None when it does not.
     """
 
     id: str
     roles: frozenset[str] = frozenset()
+    expires_at: float | None = field(default=None, compare=False)
 
     def has_any_role(self, *names: str) -> bool:
         """Tell whether the caller has at least one of the roles."""
@@ -146,7 +149,7 @@ def _principal(claims: JwtClaims) -> Principal:
         raise InvalidTokenError("The token's subject is malformed.")
     if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
         raise InvalidTokenError("The token's roles are malformed.")
-    return Principal(subject, frozenset(roles))
+    return Principal(subject, frozenset(roles), expires_at=float(min(int(claims["exp"]), _FOR_EVER)))
 
 
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider")

@@ -9,6 +9,7 @@ import asyncio
 import select
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import Final
 
@@ -112,6 +113,20 @@ class GracefulServer(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._drain_delay = settings.drain_delay
+        self._send_timeout = settings.send_timeout
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; connections inherit how long a client may take nothing of what it is sent (RFC 5482).
+
+        Only the kernel can end such a connection: the application waits for room in a buffer that nobody empties, and
+        closing the connection would wait for the same.
+        """
+        await super().startup(sockets)
+        if sys.platform == "linux":
+            for server in self.servers:
+                for sock in server.sockets:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._send_timeout * 1000)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -121,6 +136,8 @@ class GracefulServer(uvicorn.Server):
         # In every answer from now on: whoever keeps a connection shall come back on another, and so elsewhere.
         self.config.encoded_headers.append((b"connection", b"close"))
         await self._serve_on(self._drain_delay)
+        for end in self._app.state.at_stop:  # what would not end by itself: open streams
+            end()
         await self._stop_listening()
         await self._serve_on(_FAREWELL, while_connected=True)
         await super().shutdown(sockets)

@@ -54,7 +54,8 @@ def create_service(
         background: Runs while the application does, e.g. the relay.
 
     Returns:
-        The application; `app.state.database` is the pool.
+        The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
+        process is about to end, before open requests are waited for.
     """
     app = DescribedService(
         title=title,
@@ -68,6 +69,7 @@ def create_service(
     )
     app.state.settings = settings
     app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
+    app.state.at_stop = []
     app.state.readiness = {"database": database_check(database, package)}
     app.include_router(health_router)
     app.include_router(metrics_router)

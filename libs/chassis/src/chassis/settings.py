@@ -35,6 +35,7 @@ class ServiceSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     drain_delay: Annotated[float, Field(ge=0, le=600)] = 0.0
     shutdown_grace: Annotated[int, Field(ge=1, le=600)] = 20
+    send_timeout: Annotated[int, Field(ge=1, le=600)] = 20
 
     database_url: PostgresDsn
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10

@@ -10,12 +10,17 @@ from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.settings import TaskApiSettings
+from task_api.sync.cursors import CursorCodec
+from task_api.sync.live import LiveFeed
+from task_api.sync.routes import router as sync_router
+from task_api.sync.service import SyncService
+from task_api.sync.stream import ChangeStreams
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
-    """Make the application; its lifespan runs the relay."""
+    """Make the application; its lifespan runs the relay and looks for changes on behalf of open streams."""
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -32,9 +37,19 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             poll_interval=settings.relay_poll_interval,
             publish_timeout=settings.relay_publish_timeout,
         )
-        app.state.task_service = TaskService(Outbox(relay))
+        live = LiveFeed(
+            app.state.database,
+            poll_interval=settings.stream_poll_interval,
+            per_user=settings.streams_per_user,
+            per_replica=settings.streams_per_replica,
+        )
+        sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
+        app.state.task_service = TaskService(Outbox(relay, live))
+        app.state.sync_service, app.state.live_feed = sync, live
+        app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
+        app.state.at_stop.append(live.end_streams)
         try:
-            async with relay.running():
+            async with relay.running(), live.running():
                 yield
         finally:
             await publisher.close()
@@ -45,6 +60,6 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        routers=[tasks_router],
+        routers=[sync_router, tasks_router],  # in this order: `/tasks/changes` is not a task's id
         background=relaying,
     )

@@ -1,15 +1,45 @@
-"""Settings of task-api: those of every service, and the relay's."""
+"""Settings of task-api: those of every service, the relay's, and those of sync and live."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
-from chassis.settings import Seconds, ServiceSettings
+from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSettings
 
 
 class TaskApiSettings(ServiceSettings):
-    """What task-api reads from the environment."""
+    """What task-api reads from the environment.
+
+    Attributes:
+        cursor_secret: Signs the cursors of the feed; the same in every replica. Optional only in development.
+        sync_cursor_days: How long a cursor holds; no longer than deleted tasks are kept.
+        stream_poll_interval: Seconds between two looks for changes made by other replicas.
+        stream_heartbeat: Seconds of silence after which a stream sends a comment.
+        streams_per_user: Streams that one user may have open at this replica.
+        streams_per_replica: Streams of all users together.
+    """
 
     relay_batch_size: Annotated[int, Field(ge=1, le=1000)] = 500
     relay_poll_interval: Seconds = 0.5
     relay_publish_timeout: Seconds = 5.0
+
+    cursor_secret: SecretStr | None = None
+    sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    stream_poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5
+    stream_heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 15.0
+    streams_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
+    streams_per_replica: Annotated[int, Field(ge=1, le=100_000)] = 2000
+
+    @model_validator(mode="after")
+    def _cursors_can_be_signed(self) -> Self:
+        if self.cursor_secret is None and self.environment != "development":
+            raise ValueError("set TASKWIRE_CURSOR_SECRET: all replicas sign their cursors with it")
+        if self.cursor_secret is not None and len(self.cursor_secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"TASKWIRE_CURSOR_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        return self
+
+    @property
+    def cursor_key(self) -> bytes:
+        """The key cursors are signed with; in development that of the tokens does, of which replicas have the same."""
+        secret = self.cursor_secret or self.auth_hs256_secret
+        return secret.get_secret_value().encode() if secret is not None else b""

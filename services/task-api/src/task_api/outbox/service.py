@@ -16,15 +16,15 @@ class Wakeable(Protocol):
     """What wants to know that something was committed."""
 
     def wake(self) -> None:
-        """Look into the outbox soon."""
+        """Look soon."""
         ...
 
 
 class Outbox:
     """Where features leave their events."""
 
-    def __init__(self, relay: Wakeable) -> None:
-        self._relay = relay
+    def __init__(self, relay: Wakeable, *others: Wakeable) -> None:
+        self._relay, self._others = relay, others
 
     async def add(self, session: AsyncSession, event_type: TaskEventType, data: TaskEventData) -> None:
         """Add an event to the session's transaction; the caller commits, then calls `committed`."""
@@ -42,5 +42,6 @@ class Outbox:
         )
 
     def committed(self) -> None:
-        """Tell the relay of this process; should the process die here, a relay finds the event by polling."""
-        self._relay.wake()
+        """Tell the relay and the streams of this process; should it die here, others find the change by polling."""
+        for listener in (self._relay, *self._others):
+            listener.wake()

@@ -23,6 +23,8 @@ class Task(Model, table=True):
         CheckConstraint("version >= 1", name="version"),
         # Serves the list of one's own tasks, newest first, and its count.
         Index("tasks_owner_id_id_idx", "owner_id", text("id DESC"), postgresql_where=text("deleted_at IS NULL")),
+        # Serves the feed of changes, deleted tasks included.
+        Index("tasks_owner_id_changed_xid_id_idx", "owner_id", "changed_xid", "id"),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -37,6 +39,10 @@ class Task(Model, table=True):
     created_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     updated_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     deleted_at: datetime | None = Field(default=None, sa_column=Column(_TIMESTAMP))
+    # The transaction of the last change. A trigger sets it, so no statement can forget to; nobody else writes it.
+    changed_xid: int | None = Field(
+        default=None, sa_column=Column(BigInteger, nullable=False, server_default=text("0"))
+    )
 
     def snapshot(self) -> TaskSnapshot:
         """Give the task as events show it; only once it has an id."""

@@ -1,0 +1,102 @@
+"""Cursors of the feed: opaque, signed, and of use to one user only.
+
+A cursor is base64url of a packed position and an HMAC over it and the user's id. Nothing in it is secret, and its
+owner's tasks are all that a statement ever reads; the signature is there so that nobody builds on what is inside.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from chassis.errors import FieldProblem, InvalidInputError
+from task_api.sync.models import Position
+
+MAX_CURSOR_CHARS: Final = 128
+_VERSION: Final = 1
+_LAYOUT: Final = struct.Struct(">BQQQI8s")  # version, xid, task, full sync until, hour of issue, history
+_MAC_BYTES: Final = 16
+_HOUR: Final = 3600
+
+
+class InvalidCursorError(InvalidInputError):
+    """The cursor is none of ours, or not this user's."""
+
+    code = "invalid_cursor"
+
+    def __init__(self, field: str) -> None:
+        message = "is not a cursor that this feed gave to this user"
+        super().__init__(f"{field}: {message}", errors=[FieldProblem(field=field, message=message)])
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What is in a cursor.
+
+    Attributes:
+        position: In the feed.
+        history: Digest of the history that the position is of.
+        hour: When it was given out, in hours since 1970: cursors of the same place stay the same for a while.
+    """
+
+    position: Position
+    history: bytes
+    hour: int
+
+    def age(self, now: float) -> float:
+        """Give the seconds since it was given out, at most an hour too many."""
+        return now - self.hour * _HOUR
+
+
+def digest(history: str) -> bytes:
+    """Give the few bytes of a history's name that a cursor has room for."""
+    return hashlib.sha256(history.encode()).digest()[:8]
+
+
+class CursorCodec:
+    """Writes and reads cursors."""
+
+    def __init__(self, secret: bytes) -> None:
+        # A key of its own, so that no other signature made with the same secret is ever a cursor.
+        self._key = hmac.digest(secret, b"taskwire feed cursor", "sha256")
+
+    def write(self, owner_id: str, position: Position, history: str, now: float) -> str:
+        """Make the cursor of a place in a user's feed."""
+        return self.rewrite(owner_id, Cursor(position, digest(history), int(now // _HOUR)))
+
+    def rewrite(self, owner_id: str, cursor: Cursor) -> str:
+        """Give a cursor that was read as text again."""
+        place = cursor.position
+        body = _LAYOUT.pack(_VERSION, place.xid, place.task_id, place.full_until, cursor.hour, cursor.history)
+        return base64.urlsafe_b64encode(body + self._mac(owner_id, body)).decode().rstrip("=")
+
+    def read(self, owner_id: str, text: str, *, field: str) -> Cursor:
+        """Read a cursor.
+
+        Args:
+            owner_id: Whose it must be.
+            text: What the caller sent.
+            field: Where the caller sent it.
+
+        Raises:
+            InvalidCursorError: It was not made here, or for somebody else.
+        """
+        try:
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise InvalidCursorError(field) from None
+        body, mac = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
+        # Base64 has more than one spelling of the same bytes; only the one that was given out is a cursor.
+        genuine = base64.urlsafe_b64encode(raw).decode().rstrip("=") == text
+        if not genuine or len(body) != _LAYOUT.size or not hmac.compare_digest(mac, self._mac(owner_id, body)):
+            raise InvalidCursorError(field)
+        version, xid, task_id, full_until, hour, history = _LAYOUT.unpack(body)
+        if version != _VERSION:
+            raise InvalidCursorError(field)
+        return Cursor(Position(xid, task_id, full_until), history, hour)
+
+    def _mac(self, owner_id: str, body: bytes) -> bytes:
+        return hmac.digest(self._key, body + owner_id.encode(), "sha256")[:_MAC_BYTES]
