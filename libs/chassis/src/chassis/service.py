@@ -11,6 +11,7 @@ import httpx2
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
+from chassis.caching import PrivateCacheMiddleware
 from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
 from chassis.errors import (
@@ -77,6 +78,7 @@ def create_service(
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(PrivateCacheMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
     app.add_middleware(CorrelationMiddleware)

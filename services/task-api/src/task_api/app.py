@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from chassis.service import create_service
+from task_api.idempotency.dependencies import install_replay
+from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
@@ -16,6 +18,7 @@ from task_api.tasks.service import TaskService
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
     """Make the application; its lifespan runs the relay."""
+    idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -33,12 +36,12 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         )
         app.state.task_service = TaskService(Outbox(relay))
         try:
-            async with relay.running():
+            async with relay.running(), forgetting_expired_keys(idempotency, app.state.database):
                 yield
         finally:
             await publisher.close()
 
-    return create_service(
+    app = create_service(
         settings,
         package="task_api",
         title="Taskwire task-api",
@@ -46,3 +49,5 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         routers=[tasks_router],
         background=relaying,
     )
+    install_replay(app, idempotency)
+    return app

@@ -13,3 +13,6 @@ class TaskApiSettings(ServiceSettings):
     relay_batch_size: Annotated[int, Field(ge=1, le=1000)] = 200
     relay_poll_interval: Seconds = 0.5
     relay_publish_timeout: Seconds = 5.0
+
+    idempotency_lifetime: Annotated[int, Field(ge=1, le=2_592_000)] = 86_400
+    """Seconds for which the answer to an `Idempotency-Key` is kept."""

@@ -29,14 +29,15 @@ class TaskRepository:
         """Give a caller's own task."""
         return (await self._session.exec(self._one(task_id, owner_id))).first()
 
-    async def lock(self, task_id: int, *, owner_id: str) -> Task | None:
-        """Give a caller's own task and hold its row until the transaction ends."""
-        statement = self._one(task_id, owner_id).with_for_update()
+    async def lock(self, task_id: int, *, owner_id: str, deleted: bool = False) -> Task | None:
+        """Give a caller's own task, also a deleted one where asked for, and hold its row until the transaction ends."""
+        statement = self._one(task_id, owner_id, deleted=deleted).with_for_update()
         return (await self._session.exec(statement)).first()
 
-    async def exists(self, task_id: int) -> bool:
+    async def exists(self, task_id: int, *, deleted: bool = False) -> bool:
         """Tell whether there is such a task, whoever owns it."""
-        statement = select(Task.id).where(col(Task.id) == task_id, _alive())
+        statement = select(Task.id).where(col(Task.id) == task_id)
+        statement = statement if deleted else statement.where(_alive())
         return (await self._session.exec(statement)).first() is not None
 
     async def page(
@@ -66,5 +67,6 @@ class TaskRepository:
         await self._session.flush()
 
     @staticmethod
-    def _one(task_id: int, owner_id: str) -> SelectOfScalar[Task]:
-        return select(Task).where(col(Task.id) == task_id, _owned_by(owner_id))
+    def _one(task_id: int, owner_id: str, *, deleted: bool = False) -> SelectOfScalar[Task]:
+        mine = col(Task.owner_id) == owner_id if deleted else _owned_by(owner_id)
+        return select(Task).where(col(Task.id) == task_id, mine)
