@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import TypeVar
@@ -46,6 +46,7 @@ def create_service(
     description: str,
     routers: Sequence[APIRouter],
     background: Background | None = None,
+    body_limits: Mapping[str, int] | None = None,
 ) -> FastAPI:
     """Make a service's application.
 
@@ -56,6 +57,7 @@ def create_service(
         description: First paragraph of the OpenAPI document.
         routers: The features, mounted under `/api/v1`.
         background: Runs while the application does, e.g. the relay.
+        body_limits: Largest body, in bytes, of the paths that may bring more, or less, than the settings say.
 
     Returns:
         The application; `app.state.database` is the pool.
@@ -77,7 +79,7 @@ def create_service(
         app.include_router(router, prefix=API_PREFIX, responses=_EVERYWHERE)
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
     app.add_middleware(PrivateCacheMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from chassis.metrics import API_PREFIX
 from chassis.service import create_service
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
@@ -12,6 +13,9 @@ from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.settings import TaskApiSettings
+from task_api.tasks.bulk import TaskBulk
+from task_api.tasks.bulk_routes import BULK_PATH
+from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -34,7 +38,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             batch_size=settings.relay_batch_size,
             poll_interval=settings.relay_poll_interval,
         )
-        app.state.task_service = TaskService(Outbox(relay))
+        outbox = Outbox(relay)
+        app.state.task_service = TaskService(outbox)
+        app.state.task_bulk = TaskBulk(outbox)
         try:
             async with relay.running(), forgetting_expired_keys(idempotency, app.state.database):
                 yield
@@ -46,7 +52,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         package="task_api",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        routers=[tasks_router],
+        routers=[bulk_router, tasks_router],
+        body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )
     install_replay(app, idempotency)

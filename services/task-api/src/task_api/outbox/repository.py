@@ -1,17 +1,19 @@
 """All SQL about the outbox."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from task_api.outbox.models import OutboxEvent
 
 _LEADER_KEY: Final = 0x6F7574626F78  # "outbox" in ASCII
 _MAX_ERROR_CHARS: Final = 500
+_SET_BY_DATABASE: Final = {"attempts", "next_attempt_at", "last_error"}
 
 _LEAD: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 # At most one event of each task, its oldest, so that no batch and no retry can put two of them out of order.
@@ -67,6 +69,12 @@ class OutboxRepository:
     def add(self, event: OutboxEvent) -> None:
         """Add an event to the transaction of its change."""
         self._session.add(event)
+
+    async def add_many(self, events: Sequence[OutboxEvent]) -> None:
+        """Add events by one statement."""
+        rows = [event.model_dump(exclude=_SET_BY_DATABASE) for event in events]
+        if rows:
+            await (await self._session.connection()).execute(insert(OutboxEvent), rows)
 
     async def lead(self) -> bool:
         """Become the one relay until this transaction ends; False when another is.

@@ -1,8 +1,10 @@
 """All SQL about tasks. Every statement that reads or locks for a caller starts from `_owned_by`."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func
+from sqlalchemy import ColumnElement, and_, bindparam, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
@@ -17,6 +19,20 @@ def _owned_by(owner_id: str, completed: bool | None = None) -> ColumnElement[boo
 
 def _alive() -> ColumnElement[bool]:
     return col(Task.deleted_at).is_(None)
+
+
+_TABLE: Final = Task.metadata.tables["tasks"]
+_SAVE: Final = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("new_id"))
+    .values(
+        {
+            column.name: bindparam(f"new_{column.name}")
+            for column in _TABLE.c
+            if not column.primary_key and not column.computed
+        }
+    )
+)
 
 
 class TaskRepository:
@@ -65,6 +81,39 @@ class TaskRepository:
         task.version += 1
         task.updated_at = at
         await self._session.flush()
+
+    async def lock_many(self, task_ids: Sequence[int], *, owner_id: str) -> list[Task]:
+        """Give a caller's own tasks among these, deleted ones too, and hold their rows until the transaction ends.
+
+        Rows are locked in the order of their ids, so two callers never wait for each other. The tasks do not belong
+        to the session: what changes is written by `save_many` alone.
+        """
+        if not task_ids:
+            return []
+        statement = select(Task).where(col(Task.id).in_(task_ids), col(Task.owner_id) == owner_id)
+        tasks = list((await self._session.exec(statement.order_by(col(Task.id)).with_for_update())).all())
+        for task in tasks:
+            self._session.expunge(task)
+        return tasks
+
+    async def which_exist(self, task_ids: Sequence[int]) -> dict[int, bool]:
+        """Tell which tasks there are among these, whoever owns them, and whether they are deleted."""
+        if not task_ids:
+            return {}
+        statement = select(Task.id, col(Task.deleted_at).is_not(None)).where(col(Task.id).in_(task_ids))
+        return {task_id: deleted for task_id, deleted in await self._session.exec(statement) if task_id is not None}
+
+    async def add_many(self, tasks: Sequence[Task]) -> None:
+        """Insert tasks by one statement; they have their ids afterwards."""
+        self._session.add_all(tasks)
+        await self._session.flush()
+
+    async def save_many(self, tasks: Sequence[Task]) -> None:
+        """Write tasks of `lock_many` as they are now, in one round trip."""
+        if not tasks:
+            return
+        rows = [{f"new_{name}": value for name, value in task.model_dump().items()} for task in tasks]
+        await (await self._session.connection()).execute(_SAVE, rows)
 
     @staticmethod
     def _one(task_id: int, owner_id: str, *, deleted: bool = False) -> SelectOfScalar[Task]:

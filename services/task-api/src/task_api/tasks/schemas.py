@@ -64,11 +64,13 @@ DueAt = Annotated[
 ]
 
 
-class _Request(BaseModel):
+class TaskRequest(BaseModel):
+    """A body, or a part of one, in which nothing may be that nobody asked for."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class TaskCreate(_Request):
+class TaskCreate(TaskRequest):
     """A new task."""
 
     title: Title
@@ -77,7 +79,7 @@ class TaskCreate(_Request):
     due_at: DueAt | None = None
 
 
-class TaskReplace(_Request):
+class TaskReplace(TaskRequest):
     """All that a caller can set. Every field is required: a missing one would be wiped."""
 
     title: Title
@@ -96,7 +98,7 @@ def _without_defaults(schema: JsonDict) -> None:
                 field.pop("default", None)
 
 
-class TaskPatch(_Request):
+class TaskPatch(TaskRequest):
     """What to change; a field that is not named stays as it is, `null` clears one that may be empty."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.correlation import current_corr_id
-from chassis.errors import ForbiddenError, NotFoundError
+from chassis.errors import ApiError, ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.pagination import Page, cut_page, decode_cursor
 from task_api.outbox.service import Outbox
@@ -71,8 +71,7 @@ class TaskService:
         self, user: Principal, session: AsyncSession, draft: TaskCreate, terms: Terms = UNCONDITIONAL
     ) -> Task:
         """Create a task that belongs to the user."""
-        now = datetime.now(UTC)
-        task = Task(owner_id=user.id, created_at=now, updated_at=now, **draft.model_dump())
+        task = new_task(user, draft, at=datetime.now(UTC))
         await TaskRepository(session).add(task)
         await self._add_event(user, session, TaskEventType.CREATED, before=None, task=task)
         return await self._commit(session, task, terms)
@@ -195,6 +194,11 @@ class TaskService:
         return task
 
 
+def new_task(user: Principal, draft: TaskCreate, *, at: datetime) -> Task:
+    """Make a task of a draft; it gets its id when it is inserted."""
+    return Task(owner_id=user.id, created_at=at, updated_at=at, **draft.model_dump())
+
+
 def apply(task: Task, values: Mapping[str, Any], *, at: datetime) -> bool:
     """Set fields of a task, and what follows from them; False when nothing differs."""
     before = task.snapshot()
@@ -206,9 +210,14 @@ def apply(task: Task, values: Mapping[str, Any], *, at: datetime) -> bool:
 
 
 async def _refuse(tasks: TaskRepository, task_id: int, *, deleted: bool = False) -> Task:
-    if await tasks.exists(task_id, deleted=deleted):
-        raise TaskForbiddenError(f"Task {task_id} belongs to someone else.")
-    raise TaskNotFoundError(f"There is no task {task_id}.")
+    raise refusal(task_id, exists=await tasks.exists(task_id, deleted=deleted))
+
+
+def refusal(task_id: int, *, exists: bool) -> ApiError:
+    """Say why the user cannot have a task that is not among their own."""
+    if exists:
+        return TaskForbiddenError(f"Task {task_id} belongs to someone else.")
+    return TaskNotFoundError(f"There is no task {task_id}.")
 
 
 def event_type(before: TaskSnapshot, task: Task) -> TaskEventType:
