@@ -1,8 +1,8 @@
 """`Idempotency-Key`: however often a request is sent, and whatever dies, it is done once and answered alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ TASKS = "/api/v1/tasks"
 ALICE, BOB = bearer("alice"), bearer("bob")
 PATIENCE = 90.0
 REPLAYED = "idempotent-replayed"
+SentStatements = Callable[[], AbstractContextManager[list[str]]]
 
 
 def keyed(key: str, caller: dict[str, str] = ALICE) -> dict[str, str]:
@@ -244,6 +245,21 @@ async def test_a_running_service_forgets_expired_keys_by_itself(app: FastAPI, da
 
     async with serving(app):
         assert await within(PATIENCE, forgotten, 0.05)
+
+
+async def test_a_key_costs_three_round_trips_and_a_write_without_one_none(
+    client: httpx2.AsyncClient, sent_statements: SentStatements
+) -> None:
+    path = await new_task(client)
+    with sent_statements() as sent:
+        await client.post(f"{path}/toggle", headers=ALICE)
+    assert sent == ["SELECT", "UPDATE", "INSERT"]
+    with sent_statements() as sent:
+        await client.post(f"{path}/toggle", headers=keyed("k-1"))
+    assert sent == ["SELECT", "SELECT", "SELECT", "UPDATE", "INSERT", "INSERT"]
+    with sent_statements() as sent:
+        await client.post(f"{path}/toggle", headers=keyed("k-1"))
+    assert sent == ["SELECT", "SELECT"]
 
 
 async def test_a_quoted_key_is_the_same_key(client: httpx2.AsyncClient) -> None:
