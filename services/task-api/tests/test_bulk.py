@@ -333,3 +333,18 @@ async def test_when_the_database_refuses_one_event_nothing_of_the_bulk_was_done(
 
 async def test_who_is_not_authenticated_does_nothing(client: httpx2.AsyncClient) -> None:
     assert (await client.post(BULK, json={"operations": creations(1)})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"null", b"[]", b"{", b"[" * 900_000, b'{"operations": ' + b"[" * 900_000, b'{"operations": [NaN, Infinity]}',
+     b'{"operations": [{"op": "complete", "id": ' + b"9" * 5000 + b"}]}", b'\xff{"operations": []}',
+     b'{"operations": [{"op": "create", "task": {"title": "\\ud800"}}]}'],
+    ids=lambda value: repr(value[:40]),
+)  # fmt: skip
+async def test_no_body_whatever_it_is_gets_a_5xx_or_makes_a_task(client: httpx2.AsyncClient, content: bytes) -> None:
+    response = await client.post(BULK, content=content, headers=ALICE | JSON)
+    assert response.status_code in {200, 400, 422}, response.text
+    if response.status_code == 200:
+        assert response.json()["succeeded"] == 0
+    assert (await client.get(TASKS, headers=ALICE)).json()["items"] == []

@@ -25,6 +25,7 @@ TASKS = "/api/v1/tasks"
 ALICE, BOB = bearer("alice"), bearer("bob")
 PATIENCE = 90.0
 REPLAYED = "idempotent-replayed"
+WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 
 
@@ -136,7 +137,7 @@ async def row_locked(database: Database, path: str) -> AsyncIterator[None]:
 
 
 async def a_statement_waits(database: Database) -> bool:
-    return bool(await rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+    return bool(await rows(database, f"SELECT 1 {WAITING}"))
 
 
 async def test_while_the_first_is_in_flight_the_second_is_told_to_wait(
@@ -179,7 +180,7 @@ async def test_a_process_that_dies_before_the_commit_leaves_nothing_and_the_key_
         await (await session.connection()).execute(text(statement))
         first = asyncio.create_task(client.post(TASKS, json={"title": "x"}, headers=keyed("k-1")))
         assert await within(PATIENCE, lambda: a_statement_waits(database), 0.01)
-        await rows(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        await rows(database, f"SELECT pg_terminate_backend(pid) {WAITING}")
         assert (await first).status_code == 503
     assert await events_in(database) == []
     assert await rows(database, "SELECT 1 FROM tasks") == []
@@ -223,6 +224,21 @@ async def test_an_expired_key_is_free_again_before_and_after_the_purge(database_
         ]
         again = await client.post(TASKS, json={"title": "x"}, headers=keyed("k-2"))
         assert again.json()["id"] == made[2].json()["id"]
+
+
+async def test_a_purge_does_not_wait_for_that_of_another_replica(database: Database) -> None:
+    async with database.session() as session:
+        expired = """
+            INSERT INTO idempotency_keys
+            SELECT 'alice', number, '', 200, '{}', '', now(), now() FROM generate_series(1, 2500) AS number
+        """
+        await (await session.connection()).execute(text(expired))
+        await session.commit()
+    async with database.session() as other:
+        await (await other.connection()).execute(text("DELETE FROM idempotency_keys WHERE key < '2'"))
+        being_deleted = 2500 - await Idempotency(lifetime=60).purge(database)
+    assert 0 < being_deleted < 2500
+    assert await Idempotency(lifetime=60).purge(database) == being_deleted
 
 
 async def test_a_running_service_forgets_expired_keys_by_itself(app: FastAPI, database: Database) -> None:

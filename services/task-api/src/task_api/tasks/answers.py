@@ -21,7 +21,7 @@ _ETAG_HEADER: Final = {
         "schema": {"type": "string", "examples": ['"7-3"']},
     }
 }
-_REPLAYED_HEADER: Final = {
+REPLAYED_HEADERS: Final = {
     "Idempotent-Replayed": {
         "description": "`true` when this is the answer that an earlier request with the same `Idempotency-Key` got",
         "schema": {"type": "string", "enum": ["true"]},
@@ -36,16 +36,16 @@ SHOWS_TASK: Final[dict[int | str, dict[str, Any]]] = {
 }
 KEYED: Final = documented(RequestInProgressError, KeyReusedError)
 CHANGES_TASK: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The task as it is now", "headers": _ETAG_HEADER | _REPLAYED_HEADER},
+    200: {"description": "The task as it is now", "headers": _ETAG_HEADER | REPLAYED_HEADERS},
     **documented(PreconditionFailedError),
     **KEYED,
 }
 CREATES_TASK: Final[dict[int | str, dict[str, Any]]] = {
-    201: {"description": "The new task", "headers": _LOCATION_HEADER | _ETAG_HEADER | _REPLAYED_HEADER},
+    201: {"description": "The new task", "headers": _LOCATION_HEADER | _ETAG_HEADER | REPLAYED_HEADERS},
     **KEYED,
 }
 DELETES_TASK: Final[dict[int | str, dict[str, Any]]] = {
-    204: {"description": "The task is deleted", "headers": _REPLAYED_HEADER},
+    204: {"description": "The task is deleted", "headers": REPLAYED_HEADERS},
     **documented(PreconditionFailedError),
     **KEYED,
 }
@@ -119,6 +119,11 @@ def writing(status: HTTPStatus) -> Callable[..., Write]:
     return get_write
 
 
-Creation = Annotated[Write, Depends(writing(HTTPStatus.CREATED))]
+def get_creation(request: Request, answering: Answered) -> Write:
+    """Give the write of a new task, of which no caller can have seen a version."""
+    return Write(request.url.path, HTTPStatus.CREATED, Preconditions(), answering)
+
+
+Creation = Annotated[Write, Depends(get_creation)]
 Change = Annotated[Write, Depends(writing(HTTPStatus.OK))]
 Deletion = Annotated[Write, Depends(writing(HTTPStatus.NO_CONTENT))]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Request
 from starlette.responses import Response
@@ -10,12 +10,17 @@ from starlette.responses import Response
 from chassis.database import DbSession
 from task_api.idempotency.dependencies import Answered
 from task_api.idempotency.service import Answer
-from task_api.tasks.answers import KEYED
+from task_api.tasks.answers import KEYED, REPLAYED_HEADERS
 from task_api.tasks.auth import TaskWrite
 from task_api.tasks.bulk import Outcome, TaskBulk
 from task_api.tasks.bulk_schemas import EXAMPLE, BulkIn, BulkOut, BulkProblem, BulkResult
 
 BULK_PATH: Final = "/tasks/bulk"
+
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "One result for each operation, even if all failed", "headers": REPLAYED_HEADERS},
+    **KEYED,
+}
 
 router = APIRouter(tags=["tasks"])
 
@@ -30,8 +35,7 @@ def get_bulk(request: Request) -> TaskBulk:
     BULK_PATH,
     summary="Do many things to tasks at once",
     response_model=BulkOut,
-    response_description="One result for each operation; also when all of them failed",
-    responses=KEYED,
+    responses=_RESPONSES,
 )
 async def bulk_tasks(
     user: TaskWrite,
