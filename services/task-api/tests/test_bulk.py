@@ -255,6 +255,7 @@ async def test_the_largest_bulk_takes_one_statement_of_each_kind(
         "SELECT",  # was it used
         "SELECT",  # lock those named
         "SELECT",  # is the missing one someone else's
+        "SELECT",  # take ids
         "INSERT",  # tasks
         "UPDATE",  # tasks
         "INSERT",  # events
@@ -263,6 +264,28 @@ async def test_the_largest_bulk_takes_one_statement_of_each_kind(
     with sent_statements() as sent:
         await bulk(client, *({"op": "complete", "id": task_id} for task_id in ids[:400]))
     assert sent == ["SELECT", "UPDATE", "INSERT"]
+
+
+async def test_bulks_of_any_size_send_the_same_statements(database_url: str) -> None:
+    """PostgreSQL keeps each statement prepared, on each connection: one for each size would fill its memory."""
+    one_connection = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 30}
+    settings = settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **one_connection)
+    app = create_app(settings)
+
+    async def prepared() -> set[str]:
+        async with app.state.database.session() as session:
+            texts = await (await session.connection()).execute(text("SELECT statement FROM pg_prepared_statements"))
+            return {statement for statement in texts.scalars() if "tasks" in statement or "INSERT" in statement}
+
+    async with serving(app) as client:
+        await prepared()
+        seen = []
+        for size in (2, 3, 50, 250):
+            ids = await create(client, size)
+            missing = [987654 + number for number in range(size)]
+            await bulk(client, *({"op": "complete", "id": task_id} for task_id in ids + missing))
+            seen.append(await prepared())
+    assert seen[1:] == seen[:1] * 3
 
 
 async def test_new_tasks_get_their_ids_in_the_order_of_the_request(client: httpx2.AsyncClient) -> None:

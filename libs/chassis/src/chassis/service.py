@@ -80,9 +80,9 @@ def create_service(
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
-    app.add_middleware(PrivateCacheMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
+    app.add_middleware(PrivateCacheMiddleware)
     app.add_middleware(CorrelationMiddleware)
     return app
 
