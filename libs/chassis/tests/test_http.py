@@ -8,7 +8,7 @@ from typing import Annotated
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Query, Response
 from pydantic import BaseModel
 
 from chassis.correlation import current_corr_id
@@ -41,6 +41,11 @@ async def add_note(note: Note) -> str:
 @router.get("/broken/{number}")
 async def broken(number: int) -> None:
     raise RuntimeError(f"secret detail {number}")
+
+
+@router.get("/public")
+async def public(response: Response) -> None:
+    response.headers["Cache-Control"] = "public, max-age=60"
 
 
 @router.get("/count")
@@ -213,3 +218,27 @@ async def test_logs_of_libraries_are_json_lines_too(json_logs: Lines) -> None:
     logging.getLogger("some.library").warning("took %d s", 7)
     (line,) = json_logs()
     assert (line["event"], line["logger"], line["level"]) == ("took 7 s", "some.library", "warning")
+
+
+async def test_nobody_but_the_caller_may_keep_an_answer_unless_a_route_says_otherwise(
+    client: httpx2.AsyncClient,
+) -> None:
+    for path in ("/api/v1/corr", "/api/v1/nothing", "/api/v1/broken/7"):
+        headers = (await client.get(path)).headers
+        assert (headers["cache-control"], headers["vary"]) == ("private, no-cache", "Authorization")
+    assert (await client.get("/api/v1/public")).headers.get_list("cache-control") == ["public, max-age=60"]
+    assert "cache-control" not in (await client.get("/health/live")).headers
+
+
+async def test_a_path_may_have_a_body_limit_of_its_own() -> None:
+    settings = settings_for(ServiceSettings, max_body_bytes=MAX_BODY)
+    app = create_service(
+        settings, package="chassis", title="t", description="d", routers=[router], body_limits={"/api/v1/notes": 4096}
+    )
+    async with serving(app) as client:
+        for size, status in ((4096, 200), (4097, 413)):
+            content = b'{"text":"' + b"x" * (size - len('{"text":""}')) + b'"}'
+            response = await client.post("/api/v1/notes", content=content, headers={"Content-Type": "application/json"})
+            assert response.status_code == status
+            assert status == 200 or "4096" in response.json()["detail"]
+        assert (await client.post("/api/v1/corr", content=b"x" * (MAX_BODY + 1))).status_code == 413

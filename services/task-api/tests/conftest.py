@@ -1,10 +1,13 @@
 """task-api in process, on a real PostgreSQL with a database for each test; its sidecar is not there."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import Connection, event
 
 from chassis.database import Database, open_database
 from chassis.migrations import upgrade
@@ -42,3 +45,26 @@ def app(settings: TaskApiSettings) -> FastAPI:
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     async with serving(app) as client:
         yield client
+
+
+@pytest.fixture
+def sent_statements(app: FastAPI) -> Callable[[], AbstractContextManager[list[str]]]:
+    """Collects the first words of what requests send to PostgreSQL: one for each round trip, but not the relay's."""
+
+    @contextmanager
+    def collecting() -> Iterator[list[str]]:
+        sent: list[str] = []
+
+        def note(connection: Connection, cursor: object, statement: str, *_: object) -> None:
+            task = asyncio.current_task()
+            if task is None or task.get_name() != "outbox-relay":
+                sent.append(statement.split(maxsplit=1)[0])
+
+        engine = app.state.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield sent
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+    return collecting

@@ -152,6 +152,7 @@ EVERY_ROUTE = [
     ("POST", "/{id}/toggle", None),
     ("POST", "/{id}/complete", None),
     ("POST", "/{id}/reopen", None),
+    ("POST", "/{id}/restore", None),
 ]
 
 

@@ -4,7 +4,7 @@ Errors are classes that carry their status and code; a service raises them, noth
 HTTP. What was not foreseen becomes a 500 that says nothing of the inside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final
 
@@ -238,12 +238,17 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         return problem_response(400, "malformed_json", _NOT_JSON)
     if _is_not_json(request):
         return problem_response(415, "unsupported_media_type", "Send the body as application/json.")
-    fields = [
-        FieldProblem(field=_where(problem["loc"]), message=problem["msg"].removeprefix("Value error, "))
-        for problem in problems[:20]
-    ]
+    fields = field_problems(problems)
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:3])
     return problem_response(422, "validation_error", detail, errors=fields)
+
+
+def field_problems(problems: Sequence[Mapping[str, Any]]) -> list[FieldProblem]:
+    """Say in our shape what a validation found, as far as a caller can take it in."""
+    return [
+        FieldProblem(field=_where(problem["loc"]), message=problem["msg"].removeprefix("Value error, "))
+        for problem in problems[:_MAX_FIELDS]
+    ]
 
 
 def _is_not_json(request: Request) -> bool:

@@ -4,6 +4,7 @@ FastAPI's own `max_body_size` is not used: once `Content-Length` is over the lim
 answer by plain text, and every error here has one shape.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -23,16 +24,16 @@ and again for its size, and at the end put healthy events into the dead-letter t
 class BodyLimitMiddleware:
     """Refuses bodies over a limit with 413, by `Content-Length` and by counting what really arrives."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, of_paths: Mapping[str, int] | None = None) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._max_bytes, self._of_paths = max_bytes, dict(of_paths or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = EVENT_BODY_BYTES if scope["path"].startswith("/events/") else self._max_bytes
+        limit = self._limit(scope["path"])
         if _declared_size(scope) > limit:
             await _refuse(limit, scope, receive, send)
             return
@@ -41,6 +42,9 @@ class BodyLimitMiddleware:
             await self._app(scope, counted.receive, counted.send)
         if counted.exceeded and not counted.responding:
             await _refuse(limit, scope, receive, send)
+
+    def _limit(self, path: str) -> int:
+        return EVENT_BODY_BYTES if path.startswith("/events/") else self._of_paths.get(path, self._max_bytes)
 
 
 class _LimitExceededError(Exception):

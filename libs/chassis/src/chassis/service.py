@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import httpx2
 from fastapi import APIRouter, FastAPI
 
+from chassis.caching import PrivateCacheMiddleware
 from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
@@ -41,6 +42,7 @@ def create_service(
     description: str,
     routers: Sequence[APIRouter],
     background: Background | None = None,
+    body_limits: Mapping[str, int] | None = None,
 ) -> FastAPI:
     """Make a service's application.
 
@@ -52,6 +54,7 @@ def create_service(
         description: First paragraph of the OpenAPI document.
         routers: The features, mounted under `/api/v1`.
         background: Runs while the application does, e.g. the relay.
+        body_limits: Largest body, in bytes, of the paths that may bring more, or less, than the settings say.
 
     Returns:
         The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
@@ -79,9 +82,10 @@ def create_service(
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     app.add_middleware(MethodsMiddleware, routes=app.router.routes)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
+    app.add_middleware(PrivateCacheMiddleware)
     app.add_middleware(CorrelationMiddleware)
     return app
 

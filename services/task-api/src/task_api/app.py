@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.idempotency.dependencies import install_replay
+from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
@@ -15,12 +18,16 @@ from task_api.sync.live import LiveFeed
 from task_api.sync.routes import router as sync_router
 from task_api.sync.service import SyncService
 from task_api.sync.stream import ChangeStreams
+from task_api.tasks.bulk import TaskBulk
+from task_api.tasks.bulk_routes import BULK_PATH
+from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
     """Make the application; its lifespan runs the relay and looks for changes on behalf of open streams."""
+    idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -44,22 +51,28 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             per_replica=settings.streams_per_replica,
         )
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
-        app.state.task_service = TaskService(Outbox(relay, live))
+        outbox = Outbox(relay, live)
+        app.state.task_service, app.state.task_bulk = TaskService(outbox), TaskBulk(outbox)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
+        forgetting = forgetting_expired_keys(idempotency, app.state.database)
         try:
-            async with relay.running(), live.running():
+            async with relay.running(), live.running(), forgetting:
                 yield
         finally:
             await publisher.close()
 
-    return create_service(
+    app = create_service(
         settings,
         package="task_api",
-        api_version="1.0",
+        api_version="1.1",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        routers=[sync_router, tasks_router],  # in this order: `/tasks/changes` is not a task's id
+        # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
+        routers=[sync_router, bulk_router, tasks_router],
+        body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )
+    install_replay(app, idempotency)
+    return app

@@ -23,6 +23,11 @@ class TaskApiSettings(ServiceSettings):
     relay_poll_interval: Seconds = 0.5
     relay_publish_timeout: Seconds = 5.0
 
+    bulk_max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    """Largest body of a bulk request."""
+    idempotency_lifetime: Annotated[int, Field(ge=1, le=2_592_000)] = 86_400
+    """Seconds for which the answer to an `Idempotency-Key` is kept."""
+
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
     stream_poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from task_api.outbox.models import OutboxEvent
@@ -14,6 +14,7 @@ from task_api.outbox.models import OutboxEvent
 _LEADER_KEY: Final = 0x6F7574626F78  # "outbox" in ASCII
 _MAX_ERROR_CHARS: Final = 500
 _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024  # daprd takes 4 MiB in a call; an event has its envelope besides its payload
+_SET_BY_DATABASE: Final = {"attempts", "next_attempt_at", "last_error"}
 
 # The settings are of this transaction and cost no round trip of their own. A frozen leader keeps its connection; the
 # first setting ends its transaction all the same.
@@ -110,6 +111,12 @@ class OutboxRepository:
     def add(self, event: OutboxEvent) -> None:
         """Add an event to the transaction of its change."""
         self._session.add(event)
+
+    async def add_many(self, events: Sequence[OutboxEvent]) -> None:
+        """Add events by one statement."""
+        rows = [event.model_dump(exclude=_SET_BY_DATABASE) for event in events]
+        if rows:
+            await (await self._session.connection()).execute(insert(OutboxEvent), rows)
 
     async def lead(self, *, patience: float) -> bool:
         """Become the one relay until this transaction ends; False when another is.

@@ -1,5 +1,6 @@
 """The only way out to Kafka: an event is added to the transaction of its change, the relay does the rest."""
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -28,20 +29,26 @@ class Outbox:
 
     async def add(self, session: AsyncSession, event_type: TaskEventType, data: TaskEventData) -> None:
         """Add an event to the session's transaction; the caller commits, then calls `committed`."""
-        OutboxRepository(session).add(
-            OutboxEvent(
-                id=UUID(new_id()),
-                aggregate_type="task",
-                aggregate_id=data.task.id,
-                aggregate_version=data.task.version,
-                type=event_type.value,
-                payload=data.model_dump(mode="json"),
-                traceparent=current_traceparent(),
-                occurred_at=data.occurred_at,
-            )
-        )
+        OutboxRepository(session).add(_row(event_type, data))
+
+    async def add_many(self, session: AsyncSession, events: Sequence[tuple[TaskEventType, TaskEventData]]) -> None:
+        """Add events in one round trip, in any order: those of one task leave in the order of its versions."""
+        await OutboxRepository(session).add_many([_row(event_type, data) for event_type, data in events])
 
     def committed(self) -> None:
         """Tell the relay and the streams of this process; should it die here, others find the change by polling."""
         for listener in (self._relay, *self._others):
             listener.wake()
+
+
+def _row(event_type: TaskEventType, data: TaskEventData) -> OutboxEvent:
+    return OutboxEvent(
+        id=UUID(new_id()),
+        aggregate_type="task",
+        aggregate_id=data.task.id,
+        aggregate_version=data.task.version,
+        type=event_type.value,
+        payload=data.model_dump(mode="json"),
+        traceparent=current_traceparent(),
+        occurred_at=data.occurred_at,
+    )

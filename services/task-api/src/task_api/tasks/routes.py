@@ -7,11 +7,23 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 from chassis.database import DbSession
 from chassis.errors import documented
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
+from task_api.tasks.answers import (
+    CHANGES_TASK,
+    CREATES_TASK,
+    DELETES_TASK,
+    SHOWS_TASK,
+    Change,
+    Conditions,
+    Creation,
+    Deletion,
+    shown,
+)
 from task_api.tasks.auth import TaskRead, TaskWrite
 from task_api.tasks.schemas import TaskCreate, TaskOut, TaskPatch, TaskReplace
 from task_api.tasks.service import TaskFilter, TaskForbiddenError, TaskNotFoundError, TaskService
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
+_CHANGED = _ONE | CHANGES_TASK
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -41,16 +53,15 @@ TaskId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[7])]
     "",
     status_code=status.HTTP_201_CREATED,
     summary="Create a task",
-    response_description="The task",
-    responses={201: {"headers": {"Location": {"description": "its address", "schema": {"type": "string"}}}}},
+    response_model=TaskOut,
+    responses=CREATES_TASK,
 )
 async def create_task(
-    user: TaskWrite, session: DbSession, tasks: Tasks, draft: TaskCreate, response: Response, request: Request
-) -> TaskOut:
+    user: TaskWrite, session: DbSession, tasks: Tasks, draft: TaskCreate, write: Creation
+) -> Response:
     """Create a task that belongs to the caller."""
-    task = await tasks.create_task(user, session, draft)
-    response.headers["Location"] = f"{request.url.path.rstrip('/')}/{task.id}"
-    return TaskOut.model_validate(task)
+    await tasks.create_task(user, session, draft, write)
+    return write.response()
 
 
 @router.get("", summary="List one's own tasks", response_description="One page of tasks, newest first")
@@ -61,50 +72,69 @@ async def list_tasks(
     return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 
-@router.get("/{task_id}", summary="Get a task", response_description="The task", responses=_ONE)
-async def get_task(user: TaskRead, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
+@router.get("/{task_id}", summary="Get a task", response_model=TaskOut, responses=_ONE | SHOWS_TASK)
+async def get_task(
+    user: TaskRead, session: DbSession, tasks: Tasks, task_id: TaskId, conditions: Conditions
+) -> Response:
     """Get one of the caller's tasks."""
-    return TaskOut.model_validate(await tasks.get_task(user, session, task_id))
+    return shown(await tasks.get_task(user, session, task_id), conditions)
 
 
-@router.put("/{task_id}", summary="Replace a task", response_description="The task after it", responses=_ONE)
+@router.put("/{task_id}", summary="Replace a task", response_model=TaskOut, responses=_CHANGED)
 async def replace_task(
-    user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskReplace
-) -> TaskOut:
+    user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskReplace, write: Change
+) -> Response:
     """Replace all that can be set; a body that leaves a field out is refused instead of wiping it."""
-    return TaskOut.model_validate(await tasks.update_task(user, session, task_id, update))
+    await tasks.update_task(user, session, task_id, update, write)
+    return write.response()
 
 
-@router.patch("/{task_id}", summary="Change a task", response_description="The task after it", responses=_ONE)
-async def patch_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskPatch) -> TaskOut:
+@router.patch("/{task_id}", summary="Change a task", response_model=TaskOut, responses=_CHANGED)
+async def patch_task(
+    user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskPatch, write: Change
+) -> Response:
     """Change the fields that the body names (RFC 7396) and no other."""
-    return TaskOut.model_validate(await tasks.update_task(user, session, task_id, update))
+    await tasks.update_task(user, session, task_id, update, write)
+    return write.response()
 
 
-@router.delete("/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a task", responses=_ONE)
-async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> None:
-    """Delete one of the caller's tasks."""
-    await tasks.delete_task(user, session, task_id)
+@router.delete(
+    "/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a task", responses=_ONE | DELETES_TASK
+)
+async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Deletion) -> Response:
+    """Delete one of the caller's tasks; `restore` brings it back."""
+    await tasks.delete_task(user, session, task_id, write)
+    return write.response()
 
 
 @router.post(
     "/{task_id}/toggle",
     summary="Complete an open task, reopen a completed one",
-    response_description="The task after it",
-    responses=_ONE,
+    response_model=TaskOut,
+    responses=_CHANGED,
 )
-async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
-    """Flip `completed`; not idempotent, for that use `complete` and `reopen`."""
-    return TaskOut.model_validate(await tasks.toggle_complete(user, session, task_id))
+async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
+    """Flip `completed`; not idempotent without an `Idempotency-Key`, for that use `complete` and `reopen`."""
+    await tasks.toggle_complete(user, session, task_id, write)
+    return write.response()
 
 
-@router.post("/{task_id}/complete", summary="Complete a task", response_description="The task after it", responses=_ONE)
-async def complete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
+@router.post("/{task_id}/complete", summary="Complete a task", response_model=TaskOut, responses=_CHANGED)
+async def complete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
     """Complete a task; doing it again changes nothing."""
-    return TaskOut.model_validate(await tasks.set_completed(user, session, task_id, completed=True))
+    await tasks.set_completed(user, session, task_id, write, completed=True)
+    return write.response()
 
 
-@router.post("/{task_id}/reopen", summary="Reopen a task", response_description="The task after it", responses=_ONE)
-async def reopen_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
+@router.post("/{task_id}/reopen", summary="Reopen a task", response_model=TaskOut, responses=_CHANGED)
+async def reopen_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
     """Reopen a task; doing it again changes nothing."""
-    return TaskOut.model_validate(await tasks.set_completed(user, session, task_id, completed=False))
+    await tasks.set_completed(user, session, task_id, write, completed=False)
+    return write.response()
+
+
+@router.post("/{task_id}/restore", summary="Restore a deleted task", response_model=TaskOut, responses=_CHANGED)
+async def restore_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
+    """Bring a deleted task back as it was; doing it again, or to a task that is not deleted, changes nothing."""
+    await tasks.restore_task(user, session, task_id, write)
+    return write.response()

@@ -64,11 +64,13 @@ DueAt = Annotated[
 ]
 
 
-class _Request(BaseModel):
+class TaskRequest(BaseModel):
+    """A body, or a part of one, in which nothing may be that nobody asked for."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class TaskCreate(_Request):
+class TaskCreate(TaskRequest):
     """A new task."""
 
     title: Title
@@ -77,7 +79,7 @@ class TaskCreate(_Request):
     due_at: Annotated[DueAt | None, Field(description="RFC 3339 with offset; it is kept and shown in UTC")] = None
 
 
-class TaskReplace(_Request):
+class TaskReplace(TaskRequest):
     """All that a caller can set. Every field is required: a missing one would be wiped."""
 
     title: Title
@@ -97,7 +99,7 @@ def _as_a_patch(schema: JsonDict) -> None:
                 field.pop("default", None)
 
 
-class TaskPatch(_Request):
+class TaskPatch(TaskRequest):
     """What to change; a field that is not named stays as it is, `null` clears one that may be empty."""
 
     model_config = ConfigDict(json_schema_extra=_as_a_patch)
