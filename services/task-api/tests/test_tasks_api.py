@@ -22,6 +22,7 @@ FULL: dict[str, Any] = {
     "priority": "high",
     "due_at": "2027-01-31T09:00:00Z",
     "completed": False,
+    "tags": ["home"],
 }
 
 
@@ -44,6 +45,8 @@ async def test_a_created_task_is_complete_and_has_an_address(client: httpx2.Asyn
         "description": None,
         "priority": "medium",
         "due_at": None,
+        "tags": [],
+        "position": task["position"],
         "completed": False,
         "completed_at": None,
         "version": 1,
@@ -78,6 +81,7 @@ PATCHES = st.fixed_dictionaries(
         "priority": st.sampled_from(["high", "medium", "low"]),
         "due_at": st.none() | st.sampled_from(["2027-05-01T00:00:00Z", "1999-12-31T23:59:59.5+09:00"]),
         "completed": st.booleans(),
+        "tags": st.lists(st.sampled_from(["home", "deep work", "קניות"]), max_size=3),
     },
 )
 

@@ -10,6 +10,7 @@ from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.settings import TaskApiSettings
+from task_api.tasks.cursors import CursorSeal
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -31,7 +32,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             batch_size=settings.relay_batch_size,
             poll_interval=settings.relay_poll_interval,
         )
-        app.state.task_service = TaskService(Outbox(relay))
+        app.state.task_service = TaskService(Outbox(relay), CursorSeal(settings.cursor_source()))
         try:
             async with relay.running():
                 yield

@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
-from chassis.pagination import MAX_BIGINT, CursorParameter, Page
+from chassis.pagination import MAX_BIGINT, Page
 from task_api.tasks.auth import TaskRead, TaskWrite
+from task_api.tasks.list_parameters import get_listing
+from task_api.tasks.listing import TaskListing
 from task_api.tasks.schemas import TaskCreate, TaskOut, TaskPatch, TaskReplace
-from task_api.tasks.service import TaskFilter, TaskForbiddenError, TaskNotFoundError, TaskService
+from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError, TaskService
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
 
@@ -20,17 +22,6 @@ def get_task_service(request: Request) -> TaskService:
     """Give a route the rules."""
     service: TaskService = request.app.state.task_service
     return service
-
-
-def get_filter(
-    completed: Annotated[bool | None, Query(description="only completed, or only open tasks")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    cursor: CursorParameter = None,
-    total: Annotated[bool, Query(description="count all matching tasks too")] = False,
-) -> TaskFilter:
-    """Read what a list request asks for."""
-    return TaskFilter(completed=completed, limit=limit, offset=offset, cursor=cursor, total=total)
 
 
 Tasks = Annotated[TaskService, Depends(get_task_service)]
@@ -49,9 +40,9 @@ async def create_task(
 
 @router.get("", summary="List one's own tasks")
 async def list_tasks(
-    user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskFilter, Depends(get_filter)]
+    user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskListing, Depends(get_listing)]
 ) -> Page[TaskOut]:
-    """List the caller's tasks, newest first."""
+    """List the caller's tasks: those that match every filter, newest first unless `sort` says otherwise."""
     return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 

@@ -1,6 +1,7 @@
 """What requests may say and what responses say."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -16,7 +17,8 @@ LATEST_DUE: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """Refuse what PostgreSQL cannot store."""
     if "\x00" in value:
         raise ValueError("must not contain NUL")
     return value
@@ -48,20 +50,45 @@ def _sensible(value: datetime) -> datetime:
 Title = Annotated[
     str,
     Field(min_length=1, max_length=MAX_TITLE_CHARS, examples=["Buy milk"]),
-    AfterValidator(_without_nul),
+    AfterValidator(without_nul),
     AfterValidator(_not_blank),
 ]
 Description = Annotated[
     str,
     Field(max_length=MAX_DESCRIPTION_CHARS, examples=["Two litres, the blue one"]),
-    AfterValidator(_without_nul),
+    AfterValidator(without_nul),
 ]
-DueAt = Annotated[
+Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_date_time_text),
     AfterValidator(_sensible),
     Field(examples=["2027-01-31T09:00:00Z"]),
 ]
+DueAt = Moment
+MAX_TAGS: Final = 20
+MAX_TAG_CHARS: Final = 50
+
+
+def _tidy_tag(value: str) -> str:
+    """Give the one form of a tag: composed, lower case, single spaces."""
+    tag = " ".join(unicodedata.normalize("NFC", value).lower().split())
+    if not tag:
+        raise ValueError("must not be blank")
+    if len(tag) > MAX_TAG_CHARS:
+        raise ValueError(f"must have at most {MAX_TAG_CHARS} characters")
+    if not tag.isprintable() and any(unicodedata.category(character) == "Cc" for character in tag):
+        raise ValueError("must not contain control characters")
+    return tag
+
+
+Tag = Annotated[str, Field(max_length=4 * MAX_TAG_CHARS, examples=["home"]), AfterValidator(_tidy_tag)]
+
+
+def _each_once(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS, examples=[["home", "errands"]]), AfterValidator(_each_once)]
 
 
 class _Request(BaseModel):
@@ -75,6 +102,7 @@ class TaskCreate(_Request):
     description: Description | None = None
     priority: Priority = "medium"
     due_at: DueAt | None = None
+    tags: Tags = []
 
 
 class TaskReplace(_Request):
@@ -85,6 +113,7 @@ class TaskReplace(_Request):
     priority: Priority
     due_at: DueAt | None
     completed: StrictBool
+    tags: Tags
 
 
 def _without_defaults(schema: JsonDict) -> None:
@@ -106,6 +135,7 @@ class TaskPatch(_Request):
     priority: Priority = "medium"
     due_at: DueAt | None = None
     completed: StrictBool = False
+    tags: Tags = []
 
     def changes(self) -> dict[str, Any]:
         """Give only the fields the caller named."""
@@ -122,6 +152,8 @@ class TaskOut(BaseModel):
     description: str | None
     priority: Priority
     due_at: datetime | None
+    tags: list[str]
+    position: Annotated[str, Field(description="sorts the owner's own order, byte by byte; opaque")]
     completed: bool
     completed_at: datetime | None
     version: Annotated[int, Field(description="grows by one with every change")]

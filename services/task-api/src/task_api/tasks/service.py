@@ -1,7 +1,6 @@
 """The rules about tasks. Each change and its event are one transaction, committed before anyone is told."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,9 +9,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from chassis.correlation import current_corr_id
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
-from chassis.pagination import Page, cut_page, decode_cursor
+from chassis.pagination import Page
 from task_api.outbox.service import Outbox
+from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
+from task_api.tasks.ordering import position_at
 from task_api.tasks.repository import TaskRepository
 from task_api.tasks.schemas import TaskCreate, TaskPatch, TaskReplace
 from task_events import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
@@ -32,44 +34,33 @@ class TaskForbiddenError(ForbiddenError):
     code = "task_forbidden"
 
 
-@dataclass(frozen=True)
-class TaskFilter:
-    """Which of one's own tasks to list."""
-
-    completed: bool | None
-    limit: int
-    offset: int
-    cursor: str | None
-    total: bool
-
-
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, cursors: CursorSeal) -> None:
         self._outbox = outbox
+        self._cursors = cursors
 
-    async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskFilter) -> Page[Task]:
-        """Give a page of the user's tasks, newest first.
+    async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskListing) -> Page[Task]:
+        """Give a page of the user's tasks.
 
         Raises:
-            InvalidInputError: The cursor is none of ours.
+            InvalidCursorError: The cursor is none of ours.
+            CursorMismatchError: The cursor belongs to another list.
         """
-        tasks = TaskRepository(session)
-        found = await tasks.page(
-            owner_id=user.id,
-            completed=wanted.completed,
-            after_id=decode_cursor(wanted.cursor),
-            offset=wanted.offset,
-            limit=wanted.limit + 1,
-        )
-        total = await tasks.count(owner_id=user.id, completed=wanted.completed) if wanted.total else None
-        return cut_page(found, limit=wanted.limit, position=lambda task: task.id, total=total)
+        tasks, query, now = TaskRepository(session), wanted.query(), datetime.now(UTC)
+        after = None if wanted.cursor is None else self._cursors.open(wanted.cursor, user_id=user.id, query=query)
+        found = await tasks.page(user.id, wanted, after=after, now=now)
+        total = await tasks.count(user.id, wanted.matching, now=now) if wanted.total else None
+        shown, next_cursor = found[: wanted.limit], None
+        if len(found) > wanted.limit:
+            next_cursor = self._cursors.seal(keys_of(shown[-1]), user_id=user.id, query=query)
+        return Page(items=[row[0] for row in shown], next_cursor=next_cursor, total=total)
 
     async def create_task(self, user: Principal, session: AsyncSession, draft: TaskCreate) -> Task:
         """Create a task that belongs to the user."""
         now = datetime.now(UTC)
-        task = Task(owner_id=user.id, created_at=now, updated_at=now, **draft.model_dump())
+        task = Task(owner_id=user.id, created_at=now, updated_at=now, position=position_at(now), **draft.model_dump())
         await TaskRepository(session).add(task)
         await self._commit_with_event(user, session, TaskEventType.CREATED, before=None, task=task)
         return task
@@ -185,5 +176,6 @@ def _event_type(before: TaskSnapshot, task: Task) -> TaskEventType:
 
 def _changes(before: TaskSnapshot | None, after: TaskSnapshot) -> dict[str, FieldChange]:
     new = after.model_dump(mode="json", exclude=_NOT_REPORTED)
-    old = before.model_dump(mode="json", exclude=_NOT_REPORTED) if before else dict.fromkeys(new)
+    nothing = dict.fromkeys(new) | {"tags": [], "position": new["position"]}  # a position is given, not set
+    old = before.model_dump(mode="json", exclude=_NOT_REPORTED) if before else nothing
     return {name: FieldChange(old=old[name], new=value) for name, value in new.items() if old[name] != value}
