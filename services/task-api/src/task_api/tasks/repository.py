@@ -51,6 +51,16 @@ class TaskRepository:
         """Count what `page` would go through."""
         return (await self._session.exec(count_statement(owner_id, matching, now=now))).one()
 
+    async def neighbour(self, task: Task, *, owner_id: str, leave_out: int, above: bool) -> str | None:
+        """Give the next other position above or below a task in the owner's order."""
+        position = col(Task.position)
+        statement = select(Task.position).where(_owned_by(owner_id), col(Task.id) != leave_out)
+        if above:
+            statement = statement.where(position < task.position).order_by(position.desc())
+        else:
+            statement = statement.where(position > task.position).order_by(position)
+        return (await self._session.exec(statement.limit(1))).first()
+
     async def add(self, task: Task) -> None:
         """Insert a task; it has its id afterwards."""
         self._session.add(task)

@@ -10,7 +10,7 @@ from chassis.pagination import MAX_BIGINT, Page
 from task_api.tasks.auth import TaskRead, TaskWrite
 from task_api.tasks.list_parameters import get_listing
 from task_api.tasks.listing import TaskListing
-from task_api.tasks.schemas import TaskCreate, TaskOut, TaskPatch, TaskReplace
+from task_api.tasks.schemas import TaskCreate, TaskMove, TaskOut, TaskPatch, TaskReplace
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError, TaskService
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
@@ -76,6 +76,12 @@ async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id
 async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId) -> TaskOut:
     """Flip `completed`; not idempotent, for that use `complete` and `reopen`."""
     return TaskOut.model_validate(await tasks.toggle_complete(user, session, task_id))
+
+
+@router.post("/{task_id}/move", summary="Give a task another place in one's own order", responses=_ONE)
+async def move_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, move: TaskMove) -> TaskOut:
+    """Put a task right after or right before another one; lists show it with `sort=position`."""
+    return TaskOut.model_validate(await tasks.move_task(user, session, task_id, move))
 
 
 @router.post("/{task_id}/complete", summary="Complete a task", responses=_ONE)

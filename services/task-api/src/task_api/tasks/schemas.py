@@ -3,12 +3,23 @@
 import re
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
+from chassis.pagination import MAX_BIGINT
 from task_api.tasks.models import Priority
+from task_api.tasks.recurrence import MAX_RULE_CHARS, Anchor, known_time_zone, parse_rule
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DESCRIPTION_CHARS: Final = 10_000
@@ -91,8 +102,38 @@ def _each_once(tags: list[str]) -> list[str]:
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS, examples=[["home", "errands"]]), AfterValidator(_each_once)]
 
 
+ParentId = Annotated[int, Field(ge=1, le=MAX_BIGINT, description="id of the task that this is a subtask of")]
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def _rule(value: str) -> str:
+    return str(parse_rule(without_nul(value)))
+
+
+def _time_zone(value: str) -> str:
+    if not known_time_zone(value):
+        raise ValueError("must be the IANA name of a time zone, e.g. Europe/Paris")
+    return value
+
+
+RuleText = Annotated[
+    str,
+    Field(max_length=MAX_RULE_CHARS, description="RRULE of RFC 5545", examples=["FREQ=WEEKLY;BYDAY=MO,TH"]),
+    AfterValidator(_rule),
+]
+AnchorOf = Annotated[Anchor, Field(description="what the next due date is counted from")]
+TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Paris"]), AfterValidator(_time_zone)]
+
+
+class RecurrenceIn(_Request):
+    """How a task comes again."""
+
+    rule: RuleText
+    anchor: AnchorOf = "due"
+    time_zone: TimeZone = "UTC"
 
 
 class TaskCreate(_Request):
@@ -103,6 +144,8 @@ class TaskCreate(_Request):
     priority: Priority = "medium"
     due_at: DueAt | None = None
     tags: Tags = []
+    parent_id: ParentId | None = None
+    recurrence: RecurrenceIn | None = None
 
 
 class TaskReplace(_Request):
@@ -114,6 +157,8 @@ class TaskReplace(_Request):
     due_at: DueAt | None
     completed: StrictBool
     tags: Tags
+    parent_id: ParentId | None
+    recurrence: RecurrenceIn | None
 
 
 def _without_defaults(schema: JsonDict) -> None:
@@ -123,6 +168,16 @@ def _without_defaults(schema: JsonDict) -> None:
         for field in properties.values():
             if isinstance(field, dict):
                 field.pop("default", None)
+
+
+class RecurrencePatch(_Request):
+    """What to change about how a task comes again."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    rule: RuleText = ""
+    anchor: AnchorOf = "due"
+    time_zone: TimeZone = "UTC"
 
 
 class TaskPatch(_Request):
@@ -136,10 +191,33 @@ class TaskPatch(_Request):
     due_at: DueAt | None = None
     completed: StrictBool = False
     tags: Tags = []
+    parent_id: ParentId | None = None
+    recurrence: RecurrencePatch | None = None
 
     def changes(self) -> dict[str, Any]:
         """Give only the fields the caller named."""
         return self.model_dump(exclude_unset=True)
+
+
+class TaskMove(_Request):
+    """Where to put a task in its owner's order: right after or right before another one."""
+
+    after: Annotated[int, Field(ge=1, le=MAX_BIGINT)] | None = None
+    before: Annotated[int, Field(ge=1, le=MAX_BIGINT)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("name either after or before")
+        return self
+
+
+class RecurrenceOut(BaseModel):
+    """How a task comes again."""
+
+    rule: str
+    anchor: Anchor
+    time_zone: str
 
 
 class TaskOut(BaseModel):
@@ -153,6 +231,8 @@ class TaskOut(BaseModel):
     priority: Priority
     due_at: datetime | None
     tags: list[str]
+    parent_id: int | None
+    recurrence: RecurrenceOut | None
     position: Annotated[str, Field(description="sorts the owner's own order, byte by byte; opaque")]
     completed: bool
     completed_at: datetime | None

@@ -1,6 +1,6 @@
 """The rules about tasks. Each change and its event are one transaction, committed before anyone is told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,12 +11,14 @@ from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.pagination import Page
 from task_api.outbox.service import Outbox
+from task_api.tasks.consequences import Change, check_recurrence, come_again, merged, take_along
 from task_api.tasks.cursors import CursorSeal
 from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
-from task_api.tasks.ordering import position_at
+from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
 from task_api.tasks.repository import TaskRepository
-from task_api.tasks.schemas import TaskCreate, TaskPatch, TaskReplace
+from task_api.tasks.schemas import TaskCreate, TaskMove, TaskPatch, TaskReplace
+from task_api.tasks.subtasks import Subtasks
 from task_events import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
 
 _NOT_REPORTED: Final = {"id", "owner_id", "version", "created_at", "updated_at"}  # told by the event itself
@@ -61,8 +63,13 @@ class TaskService:
         """Create a task that belongs to the user."""
         now = datetime.now(UTC)
         task = Task(owner_id=user.id, created_at=now, updated_at=now, position=position_at(now), **draft.model_dump())
+        check_recurrence(task, now=now)
+        if task.parent_id is not None:
+            subtasks = Subtasks(session, user.id)
+            await subtasks.hold_structure()
+            await subtasks.check_parent(task.parent_id, task_id=None)
         await TaskRepository(session).add(task)
-        await self._commit_with_event(user, session, TaskEventType.CREATED, before=None, task=task)
+        await self._commit_with_events(user, session, [Change(None, task)])
         return task
 
     async def get_task(self, user: Principal, session: AsyncSession, task_id: int) -> Task:
@@ -87,7 +94,37 @@ class TaskService:
             TaskForbiddenError: Someone else's.
         """
         values = update.changes() if isinstance(update, TaskPatch) else update.model_dump()
-        return await self._change(user, session, task_id, lambda _: values)
+        if values.get("parent_id") is not None:
+            await Subtasks(session, user.id).hold_structure()
+        return await self._change(user, session, task_id, lambda task: merged(task, values))
+
+    async def move_task(self, user: Principal, session: AsyncSession, task_id: int, move: TaskMove) -> Task:
+        """Give a task another place in its owner's order, right before or right after another one.
+
+        Raises:
+            TaskNotFoundError: No such task.
+            TaskForbiddenError: Someone else's.
+            InvalidMoveError: The other task is not there, or there is no room.
+        """
+        tasks = TaskRepository(session)
+        field, other_id = ("after", move.after) if move.after is not None else ("before", move.before)
+        if other_id is None:
+            raise InvalidMoveError(field, "must name a task")
+        # Both are held, the one of the smaller id first: who moves something there too waits and then sees this move.
+        held = {each: await tasks.lock(each, owner_id=user.id) for each in sorted((task_id, other_id))}
+        other = held[other_id]
+        if held[task_id] is None:
+            await _refuse(tasks, task_id)
+        if other is None or other_id == task_id:
+            raise InvalidMoveError(field, "must be the id of another own task")
+        above = field == "before"
+        next_one = await tasks.neighbour(other, owner_id=user.id, leave_out=task_id, above=above)
+        low, high = (next_one, other.position) if above else (other.position, next_one)
+        try:
+            position = position_between(low, high, now=datetime.now(UTC))
+        except ValueError as error:
+            raise InvalidMoveError(field, f"leaves no room: {error}; move that task first") from error
+        return await self._change(user, session, task_id, lambda _: {"position": position})
 
     async def set_completed(self, user: Principal, session: AsyncSession, task_id: int, *, completed: bool) -> Task:
         """Complete or reopen a task; doing it twice is the same as once.
@@ -134,28 +171,45 @@ class TaskService:
             task.completed_at = now if task.completed else None
         if task.snapshot() == before:
             return task
-        await tasks.save(task, at=now)
-        await self._commit_with_event(user, session, _event_type(before, task), before=before, task=task)
+        changes = [Change(before, task), *await self._consequences(user, session, before, task, now)]
+        await self._commit_with_events(user, session, changes)
         return task
 
-    async def _commit_with_event(
-        self,
-        user: Principal,
-        session: AsyncSession,
-        event_type: TaskEventType,
-        *,
-        before: TaskSnapshot | None,
-        task: Task,
-    ) -> None:
-        after = task.snapshot()
-        data = TaskEventData(
-            task=after,
-            changes=_changes(before, after),
-            actor=Actor(id=user.id),
-            occurred_at=task.updated_at,
-            corr_id=current_corr_id(),
-        )
-        await self._outbox.add(session, event_type, data)
+    @staticmethod
+    async def _consequences(
+        user: Principal, session: AsyncSession, before: TaskSnapshot, task: Task, now: datetime
+    ) -> list[Change]:
+        """Check what a changed task asks for, write it, and do what follows from it."""
+        tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
+        changed = _changes(before, task.snapshot()).keys()
+        if task.parent_id is not None and "parent_id" in changed:
+            with session.no_autoflush:  # first it is looked at, then written
+                await subtasks.check_parent(task.parent_id, task_id=before.id)
+        if task.completed and not before.completed:
+            upcoming = come_again(task, at=now)
+        else:
+            upcoming = None
+            if not changed.isdisjoint({"recurrence", "due_at"}):
+                check_recurrence(task, now=now)
+        further = await take_along(subtasks, before, task, at=now)
+        await tasks.save(task, at=now)
+        if upcoming is None:
+            return further
+        await tasks.add(upcoming)
+        return [*further, Change(None, upcoming)]
+
+    async def _commit_with_events(self, user: Principal, session: AsyncSession, changes: Sequence[Change]) -> None:
+        """Commit changes with an event for each; what was changed first is told first."""
+        for change in changes:
+            after = change.task.snapshot()
+            data = TaskEventData(
+                task=after,
+                changes=_changes(change.before, after),
+                actor=Actor(id=user.id),
+                occurred_at=change.task.updated_at,
+                corr_id=current_corr_id(),
+            )
+            await self._outbox.add(session, _event_type(change.before, change.task), data)
         await session.commit()
         self._outbox.committed()
 
@@ -166,7 +220,9 @@ async def _refuse(tasks: TaskRepository, task_id: int) -> Task:
     raise TaskNotFoundError(f"There is no task {task_id}.")
 
 
-def _event_type(before: TaskSnapshot, task: Task) -> TaskEventType:
+def _event_type(before: TaskSnapshot | None, task: Task) -> TaskEventType:
+    if before is None:
+        return TaskEventType.CREATED
     if task.deleted_at is not None:
         return TaskEventType.DELETED
     if task.completed == before.completed:
