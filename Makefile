@@ -61,8 +61,8 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
 	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
-bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200)
-	@$(python) tests/load/latency.py $(ARGS)
+bench: prepare ## Request times, and from an acknowledged change to its audit row (ARGS=--rate 200; KIND=list: of lists)
+	@$(python) tests/load/$(if $(filter list,$(KIND)),listing,latency).py $(ARGS)
 
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
