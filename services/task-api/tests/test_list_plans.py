@@ -1,5 +1,6 @@
 """Each kind of list is served by an index: read from PostgreSQL's own plans, on 200,000 tasks of 2,000 owners."""
 
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -185,3 +186,22 @@ async def test_the_usual_orders_begin_at_the_cursor_and_sort_nothing(
     assert [node["Node Type"] for node in found] == ["Limit", "Index Scan"], explained
     assert found[1]["Index Name"] == index
     assert re.search("ROW", found[1]["Index Cond"]), "the scan begins where the page before ended"
+
+
+@pytest.mark.parametrize("query", ["q=word12", "tag=tag3&q=word12"])
+async def test_words_and_tags_are_found_together_with_their_owner_in_one_index(
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, query: str
+) -> None:
+    app, client = crowded
+    with statements_of(app) as seen:
+        await client.get(f"{TASKS}?{query}", headers=bearer("big"))
+    connection = await asyncpg.connect(crowded_url)
+    try:
+        ((statement, parameters),) = seen
+        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+    finally:
+        await connection.close()
+    scans = [node for node in nodes(json.loads(explained)[0]["Plan"]) if node.get("Index Name") == "tasks_search_idx"]
+    owner = "\x01" + hashlib.md5(b"big", usedforsecurity=False).hexdigest()
+    assert scans, explained
+    assert owner in scans[0]["Index Cond"]
