@@ -16,7 +16,7 @@ from typing import Final
 from chassis.errors import FieldProblem, InvalidInputError
 
 MAX_LIST_CURSOR_CHARS: Final = 2_000
-"""A title of 200 characters outside of ASCII makes the longest, of about 1,300."""
+"""A title of 200 control characters, each escaped, makes the longest, of about 1,700."""
 _FINGERPRINT_BYTES: Final = 9
 _SEAL_BYTES: Final = 16
 

@@ -1,7 +1,7 @@
 """Tags, position, subtasks, recurrence; text search and an index for each kind of list. Only adds.
 
-Old code runs on it: every new column has a default. Adding `search` rewrites the table under a lock: about
-15 s for a million tasks on two cores.
+Old code runs on it: every new column has a default. Adding `search` rewrites the table under a lock, so
+writers wait meanwhile.
 
 Revision ID: 0002
 Revises: 0001
