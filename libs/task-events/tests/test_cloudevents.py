@@ -26,9 +26,13 @@ def envelope(**changed: object) -> dict[str, Any]:
         "created_at": utc_text(AT),
         "updated_at": utc_text(AT),
         "deleted_at": None,
+        "tags": ["home"],
+        "position": "0660c32837c19d",
+        "parent_id": None,
+        "recurrence": {"rule": "FREQ=DAILY", "anchor": "due", "time_zone": "Europe/Paris"},
     }
     data = {
-        "contract_version": "1.0",
+        "contract_version": "1.1",
         "task": task,
         "changes": {"title": {"old": "Buy", "new": "Buy milk"}},
         "actor": {"id": "alice"},
@@ -43,7 +47,7 @@ def envelope(**changed: object) -> dict[str, Any]:
         "subject": "7",
         "time": utc_text(AT),
         "datacontenttype": "application/json",
-        "dataschema": "urn:taskwire:events:task:1.0",
+        "dataschema": "urn:taskwire:events:task:1.1",
         "data": data,
     }
     return whole | changed
@@ -136,3 +140,13 @@ def test_an_event_whose_data_was_stored_as_json_is_written_out_as_the_event_itse
     )
     assert stored == event.encode()
     assert parse_task_event(stored.body) == event
+
+
+def test_an_event_of_1_0_is_read_as_one_of_a_task_without_what_1_1_added() -> None:
+    data = envelope()["data"]
+    task = {
+        name: data["task"][name] for name in data["task"] if name not in {"tags", "position", "parent_id", "recurrence"}
+    }
+    old = envelope(data=data | {"task": task, "contract_version": "1.0"}, dataschema="urn:taskwire:events:task:1.0")
+    snapshot = parse_task_event(json.dumps(old)).data.task
+    assert (snapshot.tags, snapshot.position, snapshot.parent_id, snapshot.recurrence) == ((), "", None, None)

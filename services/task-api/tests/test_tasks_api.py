@@ -22,6 +22,9 @@ FULL: dict[str, Any] = {
     "priority": "high",
     "due_at": "2027-01-31T09:00:00Z",
     "completed": False,
+    "tags": ["home"],
+    "parent_id": None,
+    "recurrence": {"rule": "FREQ=MONTHLY", "anchor": "due", "time_zone": "Europe/Paris"},
 }
 
 
@@ -44,6 +47,10 @@ async def test_a_created_task_is_complete_and_has_an_address(client: httpx2.Asyn
         "description": None,
         "priority": "medium",
         "due_at": None,
+        "tags": [],
+        "parent_id": None,
+        "recurrence": None,
+        "position": task["position"],
         "completed": False,
         "completed_at": None,
         "version": 1,
@@ -78,6 +85,13 @@ PATCHES = st.fixed_dictionaries(
         "priority": st.sampled_from(["high", "medium", "low"]),
         "due_at": st.none() | st.sampled_from(["2027-05-01T00:00:00Z", "1999-12-31T23:59:59.5+09:00"]),
         "completed": st.booleans(),
+        "recurrence": st.none()
+        | st.fixed_dictionaries(
+            {"rule": st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO"]), "anchor": st.just("completion")},
+            optional={"time_zone": st.sampled_from(["UTC", "Asia/Tokyo"])},
+        ),
+        "parent_id": st.none(),
+        "tags": st.lists(st.sampled_from(["home", "deep work", "קניות"]), max_size=3),
     },
 )
 
@@ -87,12 +101,15 @@ PATCHES = st.fixed_dictionaries(
 async def test_a_patch_leaves_every_field_it_does_not_name_untouched(
     client: httpx2.AsyncClient, patches: list[Mapping[str, object]]
 ) -> None:
-    before = await create(client, **{name: value for name, value in FULL.items() if name != "completed"})
+    recurrence = {"rule": "FREQ=DAILY", "anchor": "completion", "time_zone": "Asia/Tokyo"}
+    above = await create(client)
+    fields = FULL | {"recurrence": recurrence, "parent_id": above["id"]}
+    before = await create(client, **{name: value for name, value in fields.items() if name != "completed"})
     for patch in patches:
         response = await client.patch(f"{TASKS}/{before['id']}", json=patch, headers=ALICE)
         assert response.status_code == 200, response.text
         after = response.json()
-        derived = {"version", "updated_at"} | ({"completed_at"} if "completed" in patch else set())
+        derived = {"version", "updated_at"} | ({"completed_at", "recurrence"} if "completed" in patch else set())
         untouched = set(before) - set(patch) - derived
         assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
         assert after["version"] in {before["version"], before["version"] + 1}
@@ -150,6 +167,7 @@ EVERY_ROUTE = [
     ("PATCH", "/{id}", {"title": "mine now"}),
     ("DELETE", "/{id}", None),
     ("POST", "/{id}/toggle", None),
+    ("POST", "/{id}/move", {"after": 987653}),
     ("POST", "/{id}/complete", None),
     ("POST", "/{id}/reopen", None),
     ("POST", "/{id}/restore", None),

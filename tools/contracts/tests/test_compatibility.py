@@ -105,8 +105,8 @@ BREAKING: Final[dict[str, tuple[Mutation, str, Rule, frozenset[Direction]]]] = {
         FORWARD,
     ),
     "new required field": (
-        both(put("tags", TAGS), require("tags")),
-        "data.task.tags",
+        both(put("labels", TAGS), require("labels")),
+        "data.task.labels",
         Rule.FIELD_NEW_AND_REQUIRED,
         BACKWARD,
     ),
@@ -217,9 +217,9 @@ BREAKING: Final[dict[str, tuple[Mutation, str, Rule, frozenset[Direction]]]] = {
 
 ADDITIVE: Final[dict[str, Mutation]] = {
     "nothing": nothing,
-    "new optional field": put("tags", TAGS),
+    "new optional field": put("labels", TAGS),
     "new optional object": put(
-        "recurrence", {"type": "object", "properties": {"every": STRING}, "required": ["every"]}
+        "repetition", {"type": "object", "properties": {"every": STRING}, "required": ["every"]}
     ),
     "new optional attribute": lambda schema: holder(schema, "properties").update(corrid=STRING),
     "new definition": lambda schema: holder(schema, "$defs").update(Tag=STRING),
@@ -275,9 +275,9 @@ def test_every_rule_about_schemas_has_its_breaking_change() -> None:
 
 
 def test_what_absence_means_does_not_change() -> None:
-    released, current = mutated(put("tags", TAGS)), mutated(put("tags", TAGS | {"default": ["inbox"]}))
+    released, current = mutated(put("labels", TAGS)), mutated(put("labels", TAGS | {"default": ["inbox"]}))
     (violation,) = breaking_changes(released, current)
-    assert (violation.field, violation.rule) == ("data.task.tags", Rule.DEFAULT_CHANGED)
+    assert (violation.field, violation.rule) == ("data.task.labels", Rule.DEFAULT_CHANGED)
     assert 'absent meant [], now ["inbox"]' in str(violation)
 
 
@@ -288,17 +288,17 @@ def test_a_closed_object_is_not_opened() -> None:
 
 
 def test_items_of_lists_are_compared() -> None:
-    released, current = mutated(put("tags", TAGS)), mutated(put("tags", TAGS | {"items": {"type": "integer"}}))
+    released, current = mutated(put("labels", TAGS)), mutated(put("labels", TAGS | {"items": {"type": "integer"}}))
     (violation,) = breaking_changes(released, current)
-    assert (violation.field, violation.rule) == ("data.task.tags[]", Rule.TYPE_CHANGED)
+    assert (violation.field, violation.rule) == ("data.task.labels[]", Rule.TYPE_CHANGED)
 
 
 def test_alternatives_of_one_type_are_told_apart_or_refused() -> None:
     two: list[JsonValue] = [{"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "^b"}]
-    released, current = mutated(put("tags", {"anyOf": two})), mutated(put("tags", {"anyOf": [two[0], STRING]}))
+    released, current = mutated(put("labels", {"anyOf": two})), mutated(put("labels", {"anyOf": [two[0], STRING]}))
     assert breaking_changes(released, released) == []
     (violation,) = breaking_changes(released, current)
-    assert (violation.field, violation.rule) == ("data.task.tags", Rule.TYPE_CHANGED)
+    assert (violation.field, violation.rule) == ("data.task.labels", Rule.TYPE_CHANGED)
 
 
 def test_what_alternatives_of_one_type_refer_to_is_compared() -> None:

@@ -20,7 +20,8 @@ _CATALOGUE: Final = text(
     FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     UNION ALL
-    SELECT format('%s constraint %s %s', relname, conname, pg_get_constraintdef(pg_constraint.oid))
+    SELECT format('%s constraint %s %s', relname, conname,
+                  replace(pg_get_constraintdef(pg_constraint.oid), :schema || '.', ''))
     FROM tables JOIN pg_constraint ON conrelid = tables.oid
     UNION ALL
     SELECT format('%s index %s', relname, replace(pg_get_indexdef(indexrelid), :schema || '.', ''))

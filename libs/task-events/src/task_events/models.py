@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-CONTRACT_VERSION = "1.0"
+CONTRACT_VERSION = "1.1"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
 
@@ -38,6 +38,14 @@ class _Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Recurrence(_Contract):
+    """How a task repeats: completing it makes the next one."""
+
+    rule: Annotated[str, Field(description="RRULE of RFC 5545, without DTSTART", examples=["FREQ=WEEKLY;BYDAY=MO"])]
+    anchor: Annotated[Literal["due", "completion"], Field(description="What the next due date is counted from")]
+    time_zone: Annotated[str, Field(description="IANA name; the rule means local times there", examples=["Asia/Tokyo"])]
+
+
 class TaskSnapshot(_Contract):
     """A task as it is after the change. Times are RFC 3339 in UTC."""
 
@@ -53,6 +61,12 @@ class TaskSnapshot(_Contract):
     created_at: AwareDatetime
     updated_at: AwareDatetime
     deleted_at: Annotated[AwareDatetime | None, Field(description="Null unless the task is deleted")]
+    tags: Annotated[tuple[str, ...], Field(description="Lower case, in the owner's order. Since 1.1")] = ()
+    position: Annotated[
+        str, Field(description="Place in the owner's own order; compare byte by byte, then by id. Since 1.1")
+    ] = ""
+    parent_id: Annotated[int | None, Field(ge=1, le=MAX_BIGINT, description="Subtask of that task. Since 1.1")] = None
+    recurrence: Annotated[Recurrence | None, Field(description="Null: it does not repeat. Since 1.1")] = None
 
 
 class FieldChange(_Contract):

@@ -11,7 +11,8 @@ class TaskApiSettings(ServiceSettings):
     """What task-api reads from the environment.
 
     Attributes:
-        cursor_secret: Signs the cursors of the feed; the same in every replica. Optional only in development.
+        cursor_secret: Signs the cursors of lists and of the feed; the same in every replica. Optional in
+            development only.
         sync_cursor_days: How long a cursor holds; no longer than deleted tasks are kept.
         stream_poll_interval: Seconds between two looks for changes made by other replicas.
         stream_heartbeat: Seconds of silence after which a stream sends a comment.

@@ -1,22 +1,31 @@
-"""The rules about many changes in one request: one transaction, a result for each, a round trip for each kind."""
+"""The rules about many changes in one request: one transaction, a result for each, a round trip for each kind.
 
-from collections.abc import Awaitable, Callable, Sequence
+Subtasks are the exception. What is below a task that is completed, deleted or restored, and whether a task can be put
+below another, depends on what earlier operations of the same bulk did to the trees: so before such an operation what
+was done so far is written, and the database is asked, as for a single request. That takes some statements for each of
+them. Tasks without subtasks, which are most, take none.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final, assert_never
 
 from sqlmodel.ext.asyncio.session import AsyncSession
+from typing_extensions import override
 
 from chassis.errors import ApiError
 from chassis.identity import Principal
 from task_api.outbox.service import Outbox
 from task_api.tasks.bulk_schemas import CreateOperation, Operation, RefusedOperation, StateOperation, UpdateOperation
 from task_api.tasks.conditions import PreconditionFailedError
+from task_api.tasks.consequences import Change, consequences, merged
 from task_api.tasks.models import Task
 from task_api.tasks.repository import TaskRepository
 from task_api.tasks.schemas import TaskOut
 from task_api.tasks.service import apply, event_data, event_type, new_task, refusal
+from task_api.tasks.subtasks import Subtasks
 from task_events import TaskEventData, TaskEventType
 
 _STATES: Final[dict[str, dict[str, Any]]] = {
@@ -63,14 +72,17 @@ class TaskBulk:
             operations: What to do.
             before_commit: Is told the outcomes, in the order of the operations, within the transaction.
         """
-        tasks = TaskRepository(session)
-        bulk = _Bulk(user, *await _load(tasks, user, operations))
-        outcomes = [bulk.do(operation) for operation in operations]
-        await tasks.add_many(bulk.created)
-        await tasks.save_many([task for task in bulk.mine.values() if task.id in bulk.changed])
-        await self._outbox.add_many(session, [*bulk.creations(), *bulk.changes])
-        created = iter(bulk.created)
-        await before_commit([_made(next(created)) if made is None else made for made in outcomes])
+        tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
+        if any(_sets_structure(operation) for operation in operations):
+            await subtasks.hold_structure()
+        mine, others = await _load(tasks, user, operations)
+        below = _Below(session, user.id, mine, await subtasks.which_have(_may_take_along(operations)))
+        bulk = _Bulk(user, tasks, below, others)
+        for index, operation in enumerate(operations):
+            await bulk.do(index, operation)
+        await bulk.write()
+        await self._outbox.add_many(session, bulk.events)
+        await before_commit([bulk.outcomes[index] for index in range(len(operations))])
         await session.commit()
         self._outbox.committed()
 
@@ -84,61 +96,151 @@ async def _load(
     return mine, await tasks.which_exist([task_id for task_id in named if task_id not in mine])
 
 
+def _sets_structure(operation: Operation | RefusedOperation) -> bool:
+    match operation:
+        case CreateOperation():
+            return operation.task.parent_id is not None
+        case UpdateOperation():
+            return operation.changes.parent_id is not None
+        case StateOperation():
+            return operation.op == "restore"
+    return False
+
+
+def _may_take_along(operations: Sequence[Operation | RefusedOperation]) -> list[int]:
+    """Give the tasks that are to be completed, deleted or restored."""
+    found = set()
+    for operation in operations:
+        match operation:
+            case UpdateOperation() if operation.changes.completed:
+                found.add(operation.id)
+            case StateOperation() if operation.op != "reopen":
+                found.add(operation.id)
+            case _:
+                pass
+    return sorted(found)
+
+
+class _Below(Subtasks):
+    """The trees during a bulk, in which every task is one object; asks nothing about tasks that have nothing below."""
+
+    def __init__(self, session: AsyncSession, owner_id: str, mine: dict[int, Task], above: set[int]) -> None:
+        super().__init__(session, owner_id)
+        self._bulk_session = session
+        self.mine, self.above = mine, above
+
+    @override
+    async def lock_below(self, task_id: int, deleted_at: datetime | None = None) -> list[Task]:
+        """Give the tasks below one; their own objects where the bulk has them already."""
+        if task_id not in self.above:
+            return []
+        found = await super().lock_below(task_id, deleted_at)
+        for task in found:
+            self._bulk_session.expunge(task)
+        return [self.mine.setdefault(task.id or 0, task) for task in found]
+
+
 class _Bulk:
-    """The tasks while operation after operation is done to them; they are written once, at the end."""
+    """The tasks while operation after operation is done to them."""
 
-    def __init__(self, user: Principal, mine: dict[int, Task], others: dict[int, bool]) -> None:
-        self._user, self.mine, self._others = user, mine, others
+    def __init__(self, user: Principal, tasks: TaskRepository, below: _Below, others: dict[int, bool]) -> None:
+        self._user, self._tasks, self._below, self._others = user, tasks, below, others
         self._now = datetime.now(UTC)
-        self.created: list[Task] = []
-        self.changed: set[int | None] = set()
-        self.changes: list[tuple[TaskEventType, TaskEventData]] = []
+        self._created: list[tuple[int | None, Task]] = []
+        self._changed: dict[int, Task] = {}
+        self._made = 0
+        self.outcomes: dict[int, Outcome] = {}
+        self.events: list[tuple[TaskEventType, TaskEventData]] = []
 
-    def do(self, operation: Operation | RefusedOperation) -> Outcome | None:
-        """Do one operation; None for a task that has yet to get its id."""
+    async def do(self, index: int, operation: Operation | RefusedOperation) -> None:
+        """Do one operation; what became of it is known after `write` at the latest."""
         try:
             match operation:
                 case RefusedOperation():
                     raise operation.error
                 case CreateOperation():
-                    self.created.append(new_task(self._user, operation.task, at=self._now))
-                    return None
+                    await self._create(index, operation)
                 case UpdateOperation():
-                    return self._change(operation, operation.changes.changes())
+                    self.outcomes[index] = await self._change(operation, operation.changes.changes())
                 case StateOperation(op="delete"):
-                    return self._change(operation, {"deleted_at": self._now})
+                    self.outcomes[index] = await self._change(operation, {"deleted_at": self._now})
                 case StateOperation():
-                    return self._change(operation, _STATES[operation.op])
+                    self.outcomes[index] = await self._change(operation, _STATES[operation.op])
                 case _:
                     assert_never(operation)
         except ApiError as error:
-            return Outcome(error.status, id=getattr(operation, "id", None), error=error)
+            self.outcomes[index] = Outcome(error.status, id=getattr(operation, "id", None), error=error)
 
-    def _change(self, operation: UpdateOperation | StateOperation, values: dict[str, Any]) -> Outcome:
+    async def write(self) -> None:
+        """Write what was done since the last time: one statement inserts, one updates."""
+        await self._tasks.add_many([task for _, task in self._created])
+        await self._tasks.save_many(list(self._changed.values()))
+        for index, task in self._created:
+            self._tell(Change(None, task))
+            self._below.mine[task.id or 0] = task
+            if index is not None:
+                self.outcomes[index] = _made(task)
+        self._created, self._changed = [], {}
+
+    async def _create(self, index: int, operation: CreateOperation) -> None:
+        task = new_task(self._user, operation.task, at=self._now, ahead=timedelta(microseconds=self._made))
+        if task.parent_id is not None:
+            await self.write()
+            await self._below.check_parent(task.parent_id)
+            self._below.above.add(task.parent_id)
+        self._made += 1
+        self._created.append((index, task))
+
+    async def _change(self, operation: UpdateOperation | StateOperation, values: Mapping[str, Any]) -> Outcome:
         task = self._find(operation.id, deleted=operation.op == "restore")
         if operation.version is not None and operation.version != task.version:
             detail = f"The task was changed meanwhile and is at version {task.version}: read it and decide again."
             raise PreconditionFailedError(detail)
-        before = task.snapshot()
+        values, before, was = merged(task, values), task.snapshot(), task.model_dump()
+        if self._asks_the_database(task, values):
+            await self.write()
         if apply(task, values, at=self._now):
+            try:
+                further = await consequences(self._below, before, task, at=self._now)
+            except ApiError:
+                for name, value in was.items():  # it fails alone: the task is as it was
+                    setattr(task, name, value)
+                raise
             task.version += 1
             task.updated_at = self._now
-            self.changed.add(task.id)
-            self.changes.append((event_type(before, task), event_data(self._user, before=before, task=task)))
+            self._keep(Change(before, task))
+            for change in further:
+                self._keep(change)
         if operation.op == "delete":
             return Outcome(HTTPStatus.NO_CONTENT, id=task.id)
         return Outcome(HTTPStatus.OK, id=task.id, task=TaskOut.model_validate(task))
 
+    def _asks_the_database(self, task: Task, values: Mapping[str, Any]) -> bool:
+        """Tell whether the change asks about other tasks, which must be in the database as they are by now."""
+        restored = task.parent_id is not None and "deleted_at" in values
+        has_below = task.id in self._below.above and not values.keys().isdisjoint({"completed", "deleted_at"})
+        return restored or has_below or values.get("parent_id") is not None
+
+    def _keep(self, change: Change) -> None:
+        task = change.task
+        if change.before is None:
+            self._created.append((None, task))
+        else:
+            self._changed[change.before.id] = task
+            self._tell(change)
+        if task.parent_id is not None:
+            self._below.above.add(task.parent_id)
+
+    def _tell(self, change: Change) -> None:
+        data = event_data(self._user, before=change.before, task=change.task)
+        self.events.append((event_type(change.before, change.task), data))
+
     def _find(self, task_id: int, *, deleted: bool) -> Task:
-        task = self.mine.get(task_id)
+        task = self._below.mine.get(task_id)
         if task is not None and (deleted or task.deleted_at is None):
             return task
         is_deleted = self._others.get(task_id)
         raise refusal(task_id, exists=is_deleted is not None and (deleted or not is_deleted))
-
-    def creations(self) -> list[tuple[TaskEventType, TaskEventData]]:
-        """Give the events of the new tasks, once they have ids."""
-        return [(TaskEventType.CREATED, event_data(self._user, before=None, task=task)) for task in self.created]
 
 
 def _made(task: Task) -> Outcome:

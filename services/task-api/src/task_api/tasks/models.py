@@ -1,9 +1,22 @@
 """The `tasks` table."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, ClassVar, Final, Literal
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, Text, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    TextClause,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlmodel import Field
 
 from task_api.models import Model
@@ -12,20 +25,71 @@ from task_events import TaskSnapshot
 Priority = Literal["high", "medium", "low"]
 _TIMESTAMP = DateTime(timezone=True)
 
+# What lists are sorted by and indexes are made of. An index serves only the very expression it was made with, and
+# only without bind parameters in it; hence text. Neither is ever null, so that a cursor can compare with `>`.
+URGENCY: Final = "array_position(ARRAY['high', 'medium', 'low'], priority)"
+"""Smaller is more urgent: "urgent first, then by due date" goes one way, which one index and one comparison serve."""
+DUE_OR_NEVER: Final = "coalesce(due_at, 'infinity'::timestamptz)"
+OWNER_LEXEME_PREFIX: Final = "\x01"
+"""Begins the word that stands for the owner in `search`; no parser and no tag makes a word that begins so."""
+
+# ASCII and common typographic punctuation become spaces before PostgreSQL looks for words: else its parser takes
+# "see a.example/b" for one host name and "state-of-the-art" for something special, and queries would have to know.
+_DESCRIPTION: Final = "coalesce(description, '')"
+PUNCTUATION: Final = (
+    "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+    "\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb\u2013\u2014\u2026\u00b7\u2022\u3001\u3002"
+    "\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u300c\u300d\u061f\u060c\u05f3\u05f4"
+)
+
+
+def _words(column: str) -> str:
+    quoted, spaces = PUNCTUATION.replace("'", "''"), " " * len(PUNCTUATION)
+    return f"to_tsvector('simple'::regconfig, translate({column}, '{quoted}', '{spaces}'))"
+
+
+SEARCH: Final = (
+    f"setweight({_words('title')}, 'A') || setweight({_words(_DESCRIPTION)}, 'C')"
+    " || array_to_tsvector(tags) || array_to_tsvector(ARRAY[chr(1) || md5(owner_id)])"
+)
+"""Words of title and description, tags, and the owner: one GIN index then finds an owner's tasks by any of them
+without going through everybody's."""
+_POSITION_NOW: Final = "lpad(to_hex((extract(epoch FROM now()) * 1000000)::bigint), 14, '0')"
+
+
+_OPEN: Final = "completed IS false"
+
+
+def _alive(*more: str) -> TextClause:
+    return text(" AND ".join(("deleted_at IS NULL", *more)))
+
 
 class Task(Model, table=True):
     """One task. `version` grows by one with every change and is the version its event carries."""
 
     __tablename__ = "tasks"
     __table_args__ = (
+        Column("search", TSVECTOR, Computed(SEARCH, persisted=True), nullable=False),
         CheckConstraint("priority IN ('high', 'medium', 'low')", name="priority"),
         CheckConstraint("completed = (completed_at IS NOT NULL)", name="completed_at"),
         CheckConstraint("version >= 1", name="version"),
-        # Serves the list of one's own tasks, newest first, and its count.
-        Index("tasks_owner_id_id_idx", "owner_id", text("id DESC"), postgresql_where=text("deleted_at IS NULL")),
+        # Served the list of revision 0001; to go once no replica of that time is left.
+        Index("tasks_owner_id_id_idx", "owner_id", text("id DESC"), postgresql_where=_alive()),
+        # One's own tasks, newest first, and their count.
+        Index("tasks_owner_id_created_at_idx", "owner_id", "created_at", "id", postgresql_where=_alive()),
+        # By due date: all tasks (a calendar), and open ones (what is next, what is overdue).
+        Index("tasks_owner_id_due_idx", "owner_id", text(DUE_OR_NEVER), "id", postgresql_where=_alive()),
+        Index("tasks_open_due_idx", "owner_id", text(DUE_OR_NEVER), "id", postgresql_where=_alive(_OPEN)),
+        Index("tasks_open_urgency_idx", "owner_id", text(URGENCY), text(DUE_OR_NEVER), "id",
+              postgresql_where=_alive(_OPEN)),
+        Index("tasks_owner_id_updated_at_idx", "owner_id", "updated_at", "id", postgresql_where=_alive()),
+        Index("tasks_owner_id_position_idx", "owner_id", "position", "id", postgresql_where=_alive()),
+        Index("tasks_parent_id_idx", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("tasks_search_idx", "search", postgresql_using="gin"),
         # Serves the feed of changes, deleted tasks included.
         Index("tasks_owner_id_changed_xid_id_idx", "owner_id", "changed_xid", "id"),
-    )
+    )  # fmt: skip
+    __mapper_args__: ClassVar[dict[str, Any]] = {"exclude_properties": {"search"}}  # for WHERE, never fetched
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
     owner_id: str = Field(sa_column=Column(Text, nullable=False))
@@ -35,6 +99,14 @@ class Task(Model, table=True):
     due_at: datetime | None = Field(default=None, sa_column=Column(_TIMESTAMP))
     completed: bool = Field(default=False, nullable=False)
     completed_at: datetime | None = Field(default=None, sa_column=Column(_TIMESTAMP))
+    tags: list[str] = Field(
+        default_factory=list, sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
+    )
+    position: str = Field(
+        sa_column=Column(Text(collation="C"), nullable=False, server_default=text(_POSITION_NOW)),
+    )
+    parent_id: int | None = Field(default=None, sa_column=Column(BigInteger, ForeignKey("tasks.id")))
+    recurrence: dict[str, str] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     version: int = Field(default=1, nullable=False)
     created_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     updated_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))

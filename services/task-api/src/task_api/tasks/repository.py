@@ -1,20 +1,20 @@
-"""All SQL about tasks. Every statement that reads or locks for a caller starts from `_owned_by`."""
+"""All SQL about tasks; that of lists is in `listing`. What reads or locks for a caller starts from `_owned_by`."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, and_, any_, bindparam, func, insert, literal, text, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, and_, any_, bindparam, insert, literal, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
+from task_api.tasks.listing import TaskFilter, TaskListing, count_statement, page_statement
 from task_api.tasks.models import Task
 
 
-def _owned_by(owner_id: str, completed: bool | None = None) -> ColumnElement[bool]:
-    mine = and_(col(Task.owner_id) == owner_id, _alive())
-    return mine if completed is None else and_(mine, col(Task.completed).is_(completed))
+def _owned_by(owner_id: str) -> ColumnElement[bool]:
+    return and_(col(Task.owner_id) == owner_id, _alive())
 
 
 def _alive() -> ColumnElement[bool]:
@@ -61,19 +61,25 @@ class TaskRepository:
         return (await self._session.exec(statement)).first() is not None
 
     async def page(
-        self, *, owner_id: str, completed: bool | None, after_id: int | None, offset: int, limit: int
-    ) -> list[Task]:
-        """Give a caller's tasks, newest first; `after_id` is the last id of the page before."""
-        statement = select(Task).where(_owned_by(owner_id, completed))
-        if after_id is not None:
-            statement = statement.where(col(Task.id) < after_id)
-        statement = statement.order_by(col(Task.id).desc()).offset(offset).limit(limit)
+        self, owner_id: str, wanted: TaskListing, *, after: list[str] | None, now: datetime
+    ) -> list[tuple[Any, ...]]:
+        """Give a page of a caller's tasks and one more, each with its sort keys (`listing.keys_of`)."""
+        statement = page_statement(owner_id, wanted, after=after, now=now)
         return list((await self._session.exec(statement)).all())
 
-    async def count(self, *, owner_id: str, completed: bool | None) -> int:
+    async def count(self, owner_id: str, matching: TaskFilter, *, now: datetime) -> int:
         """Count what `page` would go through."""
-        statement = select(func.count()).select_from(Task).where(_owned_by(owner_id, completed))
-        return (await self._session.exec(statement)).one()
+        return (await self._session.exec(count_statement(owner_id, matching, now=now))).one()
+
+    async def neighbour(self, task: Task, *, owner_id: str, leave_out: int, above: bool) -> str | None:
+        """Give the next other position above or below a task in the owner's order."""
+        position = col(Task.position)
+        statement = select(Task.position).where(_owned_by(owner_id), col(Task.id) != leave_out)
+        if above:
+            statement = statement.where(position < task.position).order_by(position.desc())
+        else:
+            statement = statement.where(position > task.position).order_by(position)
+        return (await self._session.exec(statement.limit(1))).first()
 
     async def add(self, task: Task) -> None:
         """Insert a task; it has its id afterwards."""

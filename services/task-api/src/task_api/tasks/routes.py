@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
-from chassis.pagination import MAX_BIGINT, CursorParameter, Page
+from chassis.pagination import MAX_BIGINT, Page
 from task_api.tasks.answers import (
     CHANGES_TASK,
     CREATES_TASK,
@@ -19,8 +19,10 @@ from task_api.tasks.answers import (
     shown,
 )
 from task_api.tasks.auth import TaskRead, TaskWrite
-from task_api.tasks.schemas import TaskCreate, TaskOut, TaskPatch, TaskReplace
-from task_api.tasks.service import TaskFilter, TaskForbiddenError, TaskNotFoundError, TaskService
+from task_api.tasks.list_parameters import get_listing
+from task_api.tasks.listing import TaskListing
+from task_api.tasks.schemas import TaskCreate, TaskMove, TaskOut, TaskPatch, TaskReplace
+from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError, TaskService
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
 _CHANGED = _ONE | CHANGES_TASK
@@ -32,17 +34,6 @@ def get_task_service(request: Request) -> TaskService:
     """Give a route the rules."""
     service: TaskService = request.app.state.task_service
     return service
-
-
-def get_filter(
-    completed: Annotated[bool | None, Query(description="only completed, or only open tasks")] = None,
-    limit: Annotated[int, Query(ge=1, le=200, description="tasks on a page")] = 50,
-    offset: Annotated[int, Query(ge=0, le=1_000_000, description="tasks to leave out first")] = 0,
-    cursor: CursorParameter = None,
-    total: Annotated[bool, Query(description="count all matching tasks too")] = False,
-) -> TaskFilter:
-    """Read what a list request asks for."""
-    return TaskFilter(completed=completed, limit=limit, offset=offset, cursor=cursor, total=total)
 
 
 Tasks = Annotated[TaskService, Depends(get_task_service)]
@@ -66,9 +57,9 @@ async def create_task(
 
 @router.get("", summary="List one's own tasks", response_description="One page of tasks, newest first")
 async def list_tasks(
-    user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskFilter, Depends(get_filter)]
+    user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskListing, Depends(get_listing)]
 ) -> Page[TaskOut]:
-    """List the caller's tasks, newest first."""
+    """List the caller's tasks: those that match every filter, newest first unless `sort` says otherwise."""
     return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 
@@ -116,6 +107,20 @@ async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id
 async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
     """Flip `completed`; not idempotent without an `Idempotency-Key`, for that use `complete` and `reopen`."""
     await tasks.toggle_complete(user, session, task_id, write)
+    return write.response()
+
+
+@router.post(
+    "/{task_id}/move",
+    summary="Give a task another place in one's own order",
+    response_model=TaskOut,
+    responses=_CHANGED,
+)
+async def move_task(
+    user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, move: TaskMove, write: Change
+) -> Response:
+    """Put a task right after or right before another one; lists show it with `sort=position`."""
+    await tasks.move_task(user, session, task_id, move, write)
     return write.response()
 
 

@@ -1,13 +1,25 @@
 """What requests may say and what responses say."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
+from chassis.pagination import MAX_BIGINT
 from task_api.tasks.models import Priority
+from task_api.tasks.recurrence import MAX_RULE_CHARS, Anchor, known_time_zone, parse_rule
 
 MAX_TITLE_CHARS: Final = 200
 MAX_DESCRIPTION_CHARS: Final = 10_000
@@ -16,7 +28,8 @@ LATEST_DUE: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)")
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """Refuse what PostgreSQL cannot store."""
     if "\x00" in value:
         raise ValueError("must not contain NUL")
     return value
@@ -48,26 +61,81 @@ def _sensible(value: datetime) -> datetime:
 Title = Annotated[
     str,
     Field(min_length=1, max_length=MAX_TITLE_CHARS, examples=["Buy milk"]),
-    AfterValidator(_without_nul),
+    AfterValidator(without_nul),
     AfterValidator(_not_blank),
 ]
 Description = Annotated[
     str,
     Field(max_length=MAX_DESCRIPTION_CHARS, examples=["Two litres, the blue one"]),
-    AfterValidator(_without_nul),
+    AfterValidator(without_nul),
 ]
-DueAt = Annotated[
+Moment = Annotated[
     AwareDatetime,
     BeforeValidator(_date_time_text),
     AfterValidator(_sensible),
     Field(examples=["2027-01-31T09:00:00Z"]),
 ]
+DueAt = Moment
+MAX_TAGS: Final = 20
+MAX_TAG_CHARS: Final = 50
+
+
+def _tidy_tag(value: str) -> str:
+    """Give the one form of a tag: composed, lower case, single spaces."""
+    tag = " ".join(unicodedata.normalize("NFC", value).lower().split())
+    if not tag:
+        raise ValueError("must not be blank")
+    if len(tag) > MAX_TAG_CHARS:
+        raise ValueError(f"must have at most {MAX_TAG_CHARS} characters")
+    if not tag.isprintable() and any(unicodedata.category(character) == "Cc" for character in tag):
+        raise ValueError("must not contain control characters")
+    return tag
+
+
+Tag = Annotated[str, Field(max_length=4 * MAX_TAG_CHARS, examples=["home"]), AfterValidator(_tidy_tag)]
+
+
+def _each_once(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS, examples=[["home", "errands"]]), AfterValidator(_each_once)]
+
+
+ParentId = Annotated[int, Field(ge=1, le=MAX_BIGINT, description="id of the task that this is a subtask of")]
 
 
 class TaskRequest(BaseModel):
     """A body, or a part of one, in which nothing may be that nobody asked for."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def _rule(value: str) -> str:
+    return str(parse_rule(without_nul(value)))
+
+
+def _time_zone(value: str) -> str:
+    if not known_time_zone(value):
+        raise ValueError("must be the IANA name of a time zone, e.g. Europe/Paris")
+    return value
+
+
+RuleText = Annotated[
+    str,
+    Field(max_length=MAX_RULE_CHARS, description="RRULE of RFC 5545", examples=["FREQ=WEEKLY;BYDAY=MO,TH"]),
+    AfterValidator(_rule),
+]
+AnchorOf = Annotated[Anchor, Field(description="what the next due date is counted from", examples=["due"])]
+TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Paris"]), AfterValidator(_time_zone)]
+
+
+class RecurrenceIn(TaskRequest):
+    """How a task comes again."""
+
+    rule: RuleText
+    anchor: AnchorOf = "due"
+    time_zone: TimeZone = "UTC"
 
 
 class TaskCreate(TaskRequest):
@@ -77,26 +145,57 @@ class TaskCreate(TaskRequest):
     description: Annotated[Description | None, Field(description="plain text")] = None
     priority: Priority = "medium"
     due_at: Annotated[DueAt | None, Field(description="RFC 3339 with offset; it is kept and shown in UTC")] = None
+    tags: Tags = []
+    parent_id: ParentId | None = None
+    recurrence: RecurrenceIn | None = None
+
+
+def _without_defaults(schema: JsonDict) -> None:
+    """Keep the stand-ins for "not named" out of the OpenAPI document: nothing is set by default."""
+    properties = schema["properties"]
+    if isinstance(properties, dict):
+        for field in properties.values():
+            if isinstance(field, dict):
+                field.pop("default", None)
 
 
 class TaskReplace(TaskRequest):
-    """All that a caller can set. Every field is required: a missing one would be wiped."""
+    """All that a caller can set. Fields are required, as a missing one would be wiped.
+
+    Those that came after release 1.0 of the API are not: clients of that time leave them out, and they stay as they
+    are.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     title: Title
     description: Description | None
     priority: Priority
     due_at: DueAt | None
     completed: StrictBool
+    tags: Tags = []
+    parent_id: ParentId | None = None
+    recurrence: RecurrenceIn | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Give what to set; a recurrence is replaced as a whole."""
+        values = self.model_dump(exclude_unset=True)
+        return values if self.recurrence is None else values | {"recurrence": self.recurrence.model_dump()}
 
 
 def _as_a_patch(schema: JsonDict) -> None:
-    """Keep the stand-ins for "not named" out of the OpenAPI document: nothing is set by default."""
+    _without_defaults(schema)
     schema["examples"] = [{"priority": "high"}]
-    properties = schema["properties"]
-    if isinstance(properties, dict):
-        for field in properties.values():
-            if isinstance(field, dict):
-                field.pop("default", None)
+
+
+class RecurrencePatch(TaskRequest):
+    """What to change about how a task comes again."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    rule: RuleText = ""
+    anchor: AnchorOf = "due"
+    time_zone: TimeZone = "UTC"
 
 
 class TaskPatch(TaskRequest):
@@ -109,10 +208,36 @@ class TaskPatch(TaskRequest):
     priority: Priority = "medium"
     due_at: DueAt | None = None
     completed: StrictBool = False
+    tags: Tags = []
+    parent_id: ParentId | None = None
+    recurrence: RecurrencePatch | None = None
 
     def changes(self) -> dict[str, Any]:
         """Give only the fields the caller named."""
         return self.model_dump(exclude_unset=True)
+
+
+class TaskMove(TaskRequest):
+    """Where to put a task in its owner's order: right after or right before another one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"after": 12}, {"before": 12}]})
+
+    after: Annotated[int, Field(ge=1, le=MAX_BIGINT)] | None = None
+    before: Annotated[int, Field(ge=1, le=MAX_BIGINT)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("name either after or before")
+        return self
+
+
+class RecurrenceOut(BaseModel):
+    """How a task comes again."""
+
+    rule: Annotated[str, Field(examples=["FREQ=WEEKLY;BYDAY=MO,TH"])]
+    anchor: Annotated[Anchor, Field(examples=["due"])]
+    time_zone: Annotated[str, Field(examples=["Europe/Paris"])]
 
 
 class TaskOut(BaseModel):
@@ -125,6 +250,12 @@ class TaskOut(BaseModel):
     description: Annotated[str | None, Field(examples=["Two litres, the blue one"])]
     priority: Annotated[Priority, Field(examples=["medium"])]
     due_at: Annotated[datetime | None, Field(examples=["2027-01-31T09:00:00Z"])]
+    tags: Annotated[list[str], Field(examples=[["home", "errands"]])]
+    parent_id: Annotated[int | None, Field(description="the task that this is a subtask of", examples=[None])]
+    recurrence: Annotated[RecurrenceOut | None, Field(description="null when it does not come again", examples=[None])]
+    position: Annotated[
+        str, Field(description="sorts the owner's own order, byte by byte; opaque", examples=["06441818e3a940"])
+    ]
     completed: bool
     completed_at: Annotated[datetime | None, Field(description="null while it is open")]
     version: Annotated[int, Field(description="grows by one with every change", examples=[1])]

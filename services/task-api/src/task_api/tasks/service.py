@@ -1,8 +1,7 @@
 """The rules about tasks. Each change and its event are one transaction, committed before anyone is told."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -10,11 +9,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from chassis.correlation import current_corr_id
 from chassis.errors import ApiError, ForbiddenError, NotFoundError
 from chassis.identity import Principal
-from chassis.pagination import Page, cut_page, decode_cursor
+from chassis.pagination import Page
 from task_api.outbox.service import Outbox
+from task_api.tasks.consequences import Change, check_recurrence, consequences, merged
+from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
+from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
 from task_api.tasks.repository import TaskRepository
-from task_api.tasks.schemas import TaskCreate, TaskPatch, TaskReplace
+from task_api.tasks.schemas import TaskCreate, TaskMove, TaskPatch, TaskReplace
+from task_api.tasks.subtasks import Subtasks
 from task_api.tasks.terms import UNCONDITIONAL, Terms
 from task_events import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
 
@@ -33,48 +37,45 @@ class TaskForbiddenError(ForbiddenError):
     code = "task_forbidden"
 
 
-@dataclass(frozen=True)
-class TaskFilter:
-    """Which of one's own tasks to list."""
-
-    completed: bool | None
-    limit: int
-    offset: int
-    cursor: str | None
-    total: bool
-
-
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, cursors: CursorSeal) -> None:
         self._outbox = outbox
+        self._cursors = cursors
 
-    async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskFilter) -> Page[Task]:
-        """Give a page of the user's tasks, newest first.
+    async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskListing) -> Page[Task]:
+        """Give a page of the user's tasks.
 
         Raises:
-            InvalidInputError: The cursor is none of ours.
+            InvalidCursorError: The cursor is none of ours.
+            CursorMismatchError: The cursor belongs to another list.
         """
-        tasks = TaskRepository(session)
-        found = await tasks.page(
-            owner_id=user.id,
-            completed=wanted.completed,
-            after_id=decode_cursor(wanted.cursor),
-            offset=wanted.offset,
-            limit=wanted.limit + 1,
-        )
-        total = await tasks.count(owner_id=user.id, completed=wanted.completed) if wanted.total else None
-        return cut_page(found, limit=wanted.limit, position=lambda task: task.id, total=total)
+        tasks, query, now = TaskRepository(session), wanted.query(), datetime.now(UTC)
+        after = None if wanted.cursor is None else self._cursors.open(wanted.cursor, user_id=user.id, query=query)
+        found = await tasks.page(user.id, wanted, after=after, now=now)
+        total = await tasks.count(user.id, wanted.matching, now=now) if wanted.total else None
+        shown, next_cursor = found[: wanted.limit], None
+        if len(found) > wanted.limit:
+            next_cursor = self._cursors.seal(keys_of(shown[-1]), user_id=user.id, query=query)
+        return Page(items=[row[0] for row in shown], next_cursor=next_cursor, total=total)
 
     async def create_task(
         self, user: Principal, session: AsyncSession, draft: TaskCreate, terms: Terms = UNCONDITIONAL
     ) -> Task:
-        """Create a task that belongs to the user."""
+        """Create a task that belongs to the user.
+
+        Raises:
+            InvalidParentError: It cannot be a subtask of the task that it names.
+            InvalidRecurrenceError: It cannot recur like that.
+        """
         task = new_task(user, draft, at=datetime.now(UTC))
+        if task.parent_id is not None:
+            subtasks = Subtasks(session, user.id)
+            await subtasks.hold_structure()
+            await subtasks.check_parent(task.parent_id)
         await TaskRepository(session).add(task)
-        await self._add_event(user, session, TaskEventType.CREATED, before=None, task=task)
-        return await self._commit(session, task, terms)
+        return await self._commit(user, session, task, [Change(None, task)], terms)
 
     async def get_task(self, user: Principal, session: AsyncSession, task_id: int) -> Task:
         """Give one of the user's tasks.
@@ -103,8 +104,40 @@ class TaskService:
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
-        values = update.changes() if isinstance(update, TaskPatch) else update.model_dump()
-        return await self._change(user, session, task_id, lambda _: values, terms)
+        values = update.changes()
+        if values.get("parent_id") is not None:
+            await Subtasks(session, user.id).hold_structure()
+        return await self._change(user, session, task_id, lambda task: merged(task, values), terms)
+
+    async def move_task(
+        self, user: Principal, session: AsyncSession, task_id: int, move: TaskMove, terms: Terms = UNCONDITIONAL
+    ) -> Task:
+        """Give a task another place in its owner's order, right before or right after another one.
+
+        Raises:
+            TaskNotFoundError: No such task.
+            TaskForbiddenError: Someone else's.
+            PreconditionFailedError: It is not as the terms demand.
+            InvalidMoveError: The other task is not there, or there is no room.
+        """
+        tasks = TaskRepository(session)
+        field, other_id = ("after", move.after) if move.after is not None else ("before", move.before)
+        if other_id is None:
+            raise InvalidMoveError(field, "must name a task")
+        # Both are held, the one of the smaller id first: who moves something there too waits and then sees this move.
+        held = {each: await tasks.lock(each, owner_id=user.id) for each in sorted((task_id, other_id))}
+        task, other = held[task_id] or await _refuse(tasks, task_id), held[other_id]
+        terms.check(task)
+        if other is None or other_id == task_id:
+            raise InvalidMoveError(field, "must be the id of another own task")
+        above = field == "before"
+        next_one = await tasks.neighbour(other, owner_id=user.id, leave_out=task_id, above=above)
+        low, high = (next_one, other.position) if above else (other.position, next_one)
+        try:
+            position = position_between(low, high, now=datetime.now(UTC))
+        except ValueError as error:
+            raise InvalidMoveError(field, f"leaves no room: {error}; move that task first") from error
+        return await self._change(user, session, task_id, lambda _: {"position": position}, terms)
 
     async def set_completed(
         self, user: Principal, session: AsyncSession, task_id: int, terms: Terms = UNCONDITIONAL, *, completed: bool
@@ -133,7 +166,7 @@ class TaskService:
     async def delete_task(
         self, user: Principal, session: AsyncSession, task_id: int, terms: Terms = UNCONDITIONAL
     ) -> None:
-        """Delete a task; its row stays for a later restore.
+        """Delete a task and what is below it; the rows stay for a later restore.
 
         Raises:
             TaskNotFoundError: No such task.
@@ -145,13 +178,17 @@ class TaskService:
     async def restore_task(
         self, user: Principal, session: AsyncSession, task_id: int, terms: Terms = UNCONDITIONAL
     ) -> Task:
-        """Bring a deleted task back as it was; one that is not deleted stays as it is.
+        """Bring a deleted task back as it was, with what was deleted together with it.
+
+        One that is not deleted stays as it is.
 
         Raises:
+            InvalidParentError: There is no room any more below the task that it was a subtask of.
             TaskNotFoundError: No such task; neither alive nor deleted.
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
+        await Subtasks(session, user.id).hold_structure()
         return await self._change(user, session, task_id, lambda _: {"deleted_at": None}, terms, deleted=True)
 
     async def _change(
@@ -164,39 +201,53 @@ class TaskService:
         *,
         deleted: bool = False,
     ) -> Task:
-        """Lock, check, apply what `decide` says, and commit with the event; no event when nothing differs."""
+        """Lock, check, apply what `decide` says and what follows from it; no event when nothing differs."""
         tasks = TaskRepository(session)
         task = await tasks.lock(task_id, owner_id=user.id, deleted=deleted)
         task = task or await _refuse(tasks, task_id, deleted=deleted)
         terms.check(task)
         before = task.snapshot()
         now = datetime.now(UTC)
+        changes: list[Change] = []
         if apply(task, decide(task), at=now):
+            with session.no_autoflush:  # first it is looked at, then written
+                further = await consequences(Subtasks(session, user.id), before, task, at=now)
             await tasks.save(task, at=now)
-            await self._add_event(user, session, event_type(before, task), before=before, task=task)
-        return await self._commit(session, task, terms)
+            for change in further:
+                if change.before is None:
+                    await tasks.add(change.task)
+            changes = [Change(before, task), *further]
+        return await self._commit(user, session, task, changes, terms)
 
-    async def _add_event(
-        self,
-        user: Principal,
-        session: AsyncSession,
-        kind: TaskEventType,
-        *,
-        before: TaskSnapshot | None,
-        task: Task,
-    ) -> None:
-        await self._outbox.add(session, kind, event_data(user, before=before, task=task))
-
-    async def _commit(self, session: AsyncSession, task: Task, terms: Terms) -> Task:
+    async def _commit(
+        self, user: Principal, session: AsyncSession, task: Task, changes: Sequence[Change], terms: Terms
+    ) -> Task:
+        """Commit changes with an event for each; what was changed first is told first."""
+        for change in changes:
+            data = event_data(user, before=change.before, task=change.task)
+            await self._outbox.add(session, event_type(change.before, change.task), data)
         await terms.before_commit(task)
         await session.commit()
         self._outbox.committed()
         return task
 
 
-def new_task(user: Principal, draft: TaskCreate, *, at: datetime) -> Task:
-    """Make a task of a draft; it gets its id when it is inserted."""
-    return Task(owner_id=user.id, created_at=at, updated_at=at, **draft.model_dump())
+def new_task(user: Principal, draft: TaskCreate, *, at: datetime, ahead: timedelta = timedelta()) -> Task:
+    """Make a task of a draft; it gets its id when it is inserted.
+
+    Args:
+        user: Whose it is.
+        draft: What it says.
+        at: When it is made.
+        ahead: Added to the moment that its position is made of: tasks made at one moment have positions of their own.
+
+    Raises:
+        InvalidRecurrenceError: It cannot recur like that.
+    """
+    position = position_at(at + ahead)
+    task = Task(owner_id=user.id, created_at=at, updated_at=at, position=position, **draft.model_dump())
+    check_recurrence(task, now=at)
+    return task
 
 
 def apply(task: Task, values: Mapping[str, Any], *, at: datetime) -> bool:
@@ -220,8 +271,10 @@ def refusal(task_id: int, *, exists: bool) -> ApiError:
     return TaskNotFoundError(f"There is no task {task_id}.")
 
 
-def event_type(before: TaskSnapshot, task: Task) -> TaskEventType:
+def event_type(before: TaskSnapshot | None, task: Task) -> TaskEventType:
     """Name a change by what matters most about it."""
+    if before is None:
+        return TaskEventType.CREATED
     if task.deleted_at is not None:
         return TaskEventType.DELETED
     if before.deleted_at is not None:
@@ -245,5 +298,6 @@ def event_data(user: Principal, *, before: TaskSnapshot | None, task: Task) -> T
 
 def _changes(before: TaskSnapshot | None, after: TaskSnapshot) -> dict[str, FieldChange]:
     new = after.model_dump(mode="json", exclude=_NOT_REPORTED)
-    old = before.model_dump(mode="json", exclude=_NOT_REPORTED) if before else dict.fromkeys(new)
+    nothing = dict.fromkeys(new) | {"tags": [], "position": new["position"]}  # a position is given, not set
+    old = before.model_dump(mode="json", exclude=_NOT_REPORTED) if before else nothing
     return {name: FieldChange(old=old[name], new=value) for name, value in new.items() if old[name] != value}

@@ -1,7 +1,7 @@
 """The transaction of every task's last change, which the feed of changes goes by.
 
 Revision ID: 0004
-Revises: 0001
+Revises: 0003
 """
 
 import sqlalchemy as sa

@@ -1,0 +1,138 @@
+"""Tasks below tasks: how deep, how many, never in a circle; and what they do when the task above them changes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import BigInteger, any_, bindparam, func, literal, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from chassis.errors import FieldProblem, InvalidInputError
+from task_api.tasks.models import Task
+from task_events import TaskSnapshot
+
+MAX_DEPTH: Final = 5
+"""Levels, the topmost included."""
+MAX_TREE: Final = 500
+"""Tasks in one tree: so many are completed or deleted in one transaction at most."""
+
+_LOCK_STRUCTURE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('subtasks of ' || :owner_id, 0))")
+# Bounded: not even a circle, which should not be, would keep them running.
+_ANCESTORS: Final = text(
+    """
+    WITH RECURSIVE line AS (
+        SELECT id, parent_id, 1 AS steps FROM tasks WHERE id = :task_id
+        UNION ALL
+        SELECT above.id, above.parent_id, steps + 1 FROM line JOIN tasks AS above ON above.id = line.parent_id
+        WHERE steps <= :max_depth
+    )
+    SELECT id FROM line ORDER BY steps
+    """
+)
+_TREE: Final = text(
+    """
+    WITH RECURSIVE tree AS (
+        SELECT id, 1 AS depth FROM tasks WHERE id = :task_id
+        UNION ALL
+        SELECT below.id, depth + 1 FROM tree JOIN tasks AS below ON below.parent_id = tree.id
+        WHERE below.deleted_at IS NOT DISTINCT FROM :deleted_at AND depth <= :max_depth
+    )
+    SELECT id, depth FROM tree ORDER BY depth, id
+    """
+)
+
+
+class InvalidParentError(InvalidInputError):
+    """The task cannot be a subtask of that one."""
+
+    code = "invalid_parent"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"parent_id {message}", errors=[FieldProblem(field="parent_id", message=message)])
+
+
+class Subtasks:
+    """The trees of one owner's tasks in one session's transaction."""
+
+    def __init__(self, session: AsyncSession, owner_id: str) -> None:
+        self._session = session
+        self._owner_id = owner_id
+
+    async def hold_structure(self) -> None:
+        """Let others of the same owner who change what is below what wait until the transaction ends.
+
+        To be called before any task is locked: then two tasks that are put below each other at once cannot
+        make a circle, nor wait for each other.
+        """
+        connection = await self._session.connection()
+        await connection.execute(_LOCK_STRUCTURE, {"owner_id": self._owner_id})
+
+    async def hold_parent(self, parent_id: int) -> bool:
+        """Tell whether there is such an own task, and keep it from being deleted until the transaction ends."""
+        statement = select(Task.id).where(
+            col(Task.id) == parent_id, col(Task.owner_id) == self._owner_id, col(Task.deleted_at).is_(None)
+        )
+        return (await self._session.exec(statement.with_for_update(read=True, key_share=True))).first() is not None
+
+    async def check_parent(self, parent_id: int, task: TaskSnapshot | None = None) -> None:
+        """Make sure that a task can be put below another, and keep that one from being deleted.
+
+        Args:
+            parent_id: The task to be above.
+            task: What is to be put below it, as it is in the database; None for a new task. A deleted one, which
+                is about to be restored, comes with what was deleted together with it.
+
+        Raises:
+            InvalidParentError: It cannot.
+        """
+        task_id = None if task is None else task.id
+        if not await self.hold_parent(parent_id):
+            raise InvalidParentError("must be the id of an own task")
+        line = await self._line(parent_id)
+        if task_id in line:
+            raise InvalidParentError("must not be the task itself or a subtask of it")
+        tree = await self._depths(line[-1])
+        own = {1: 1} if task is None else await self._depths(task.id, task.deleted_at)
+        if len(line) + max(own.values()) > MAX_DEPTH:
+            raise InvalidParentError(f"would nest tasks more than {MAX_DEPTH} levels deep")
+        if len(tree) + (0 if task_id in tree else len(own)) > MAX_TREE:
+            raise InvalidParentError(f"would make a tree of more than {MAX_TREE} tasks")
+
+    async def lock_below(self, task_id: int, deleted_at: datetime | None = None) -> list[Task]:
+        """Give the tasks below a locked task, those above others first, and hold them until the transaction ends.
+
+        Args:
+            task_id: The task above.
+            deleted_at: Those that were deleted at this moment; None for those that are there.
+        """
+        found: list[Task] = []
+        seen = {task_id}
+        while new := [below for below in await self._depths(task_id, deleted_at) if below not in seen]:
+            # Always from above to below, so that two such walks wait for each other and never in a circle. Then once
+            # more: something may have been put below one of them before it was locked.
+            order = func.array_position(bindparam(None, new, type_=ARRAY(BigInteger)), col(Task.id))
+            those = (col(Task.id).in_(new), col(Task.deleted_at).is_not_distinct_from(deleted_at))
+            statement = select(Task).where(*those).order_by(order)
+            found += (await self._session.exec(statement.with_for_update())).all()
+            seen.update(new)
+        return found
+
+    async def which_have(self, task_ids: Sequence[int]) -> set[int]:
+        """Tell which of these tasks have any below them, deleted ones too."""
+        if not task_ids:
+            return set()
+        below = col(Task.parent_id)
+        statement = select(below).where(below == any_(literal(task_ids, ARRAY(BigInteger)))).distinct()
+        return {task_id for task_id in await self._session.exec(statement) if task_id is not None}
+
+    async def _line(self, task_id: int) -> list[int]:
+        connection = await self._session.connection()
+        return list((await connection.execute(_ANCESTORS, {"task_id": task_id, "max_depth": MAX_DEPTH})).scalars())
+
+    async def _depths(self, task_id: int, deleted_at: datetime | None = None) -> dict[int, int]:
+        """Give each task of the tree below a task, itself included, with its level; the topmost first."""
+        connection = await self._session.connection()
+        rows = await connection.execute(_TREE, {"task_id": task_id, "deleted_at": deleted_at, "max_depth": MAX_DEPTH})
+        return {row.id: row.depth for row in rows}

@@ -1,0 +1,207 @@
+"""Each kind of list is served by an index: read from PostgreSQL's own plans, on 200,000 tasks of 2,000 owners."""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import event
+
+from chassis.migrations import upgrade
+from chassis.testing import bearer, serving, settings_for
+from devstack.throwaway import DatabaseFactory
+from task_api.app import create_app
+from task_api.settings import TaskApiSettings
+
+TASKS = "/api/v1/tasks"
+# One owner has a tenth of all tasks, so that plans for few and for many are both looked at.
+FILL = """
+INSERT INTO tasks (owner_id, title, description, priority, due_at, completed, completed_at, tags, position,
+                   parent_id, version, created_at, updated_at, deleted_at)
+SELECT CASE WHEN n % 10 = 0 THEN 'big' ELSE 'owner-' || n % 2000 END,
+       'word' || n * 7 % 5003 || ' word' || n % 97,
+       CASE WHEN n % 2 = 0 THEN 'more' || n % 1009 END,
+       (ARRAY['high', 'medium', 'low'])[1 + n % 3],
+       CASE WHEN n % 4 > 0 THEN now() + (n % 20011 - 5000) * interval '1 minute' END,
+       n % 5 = 1, CASE WHEN n % 5 = 1 THEN now() END,
+       ARRAY['tag' || n % 13, 'tag' || n % 17 + 20],
+       lpad(to_hex(n * 7919::bigint % 200003), 14, '0'),
+       CASE WHEN n > 100000 AND n % 3 = 0 THEN n - 100000 END,
+       1, now() - n * interval '1 second', now() - n * interval '1 second', CASE WHEN n % 50 = 7 THEN now() END
+FROM generate_series(1, 200000) AS n
+"""
+# In a function, because with parameters to come a driver would insist on having them.
+GENERIC_PLAN = """
+CREATE FUNCTION pg_temp.generic_plan(statement text) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON, GENERIC_PLAN) ' || statement INTO plan;
+    RETURN plan;
+END $$
+"""
+LISTS = [
+    "",
+    "completed=false",
+    "completed=true&offset=100",
+    "priority=high",
+    "priority=high&priority=low&completed=false&sort=-priority,due_at",
+    "sort=due_at",
+    "sort=-due_at",
+    "completed=false&sort=due_at",
+    "completed=false&sort=-priority,due_at",
+    "sort=-priority,-due_at,title",
+    "sort=priority,-updated_at",
+    "sort=title",
+    "sort=position",
+    "sort=-position",
+    "sort=updated_at&updated_since=2020-01-01T00:00:00Z",
+    "due_after=2026-01-01T00:00:00Z&due_before=2030-01-01T00:00:00Z&sort=due_at",
+    "overdue=true",
+    "overdue=true&sort=due_at",
+    "overdue=false&tag=tag3",
+    "q=word1",
+    "q=word1+more",
+    "q=w",
+    "q=word12&sort=due_at&completed=false",
+    "tag=tag3",
+    "tag=tag3&tag=tag22&tag_match=any&sort=-priority",
+    "tag=tag3&tag=tag22&q=word",
+    "parent_id=3",
+    "top_level=true&sort=position",
+]
+
+
+@pytest.fixture(scope="module")
+async def crowded_url(databases: DatabaseFactory) -> AsyncIterator[str]:
+    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute(FILL)
+        await connection.execute("VACUUM ANALYZE tasks")
+        await connection.close()
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def crowded(crowded_url: str) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
+    app = create_app(settings_for(TaskApiSettings, crowded_url, database_statement_timeout=90.0))
+    async with serving(app) as client:
+        yield app, client
+
+
+@contextmanager
+def statements_of(app: FastAPI) -> Iterator[list[tuple[str, tuple[object, ...]]]]:
+    """Collect what the application sends to PostgreSQL about tasks."""
+    seen: list[tuple[str, tuple[object, ...]]] = []
+    engine = app.state.database.engine.sync_engine
+
+    def note(_c: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        if "tasks" in statement:
+            seen.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def served_by_an_index_of_the_owner(plan: dict[str, Any]) -> bool:
+    """Tell whether each scan goes only through what an index says is the owner's (or a parent's)."""
+    scans = [node for node in nodes(plan) if "Scan" in node["Node Type"]]
+    narrow = [
+        re.search(r"owner_id|parent_id|search @@ ", node.get("Index Cond", "")) is not None
+        for node in scans
+        if node["Node Type"] != "Bitmap Heap Scan"
+    ]
+    return bool(narrow) and all(narrow) and not any(node["Node Type"] == "Seq Scan" for node in scans)
+
+
+@pytest.mark.parametrize("owner", ["owner-77", "big"])
+@pytest.mark.parametrize("query", LISTS)
+async def test_every_list_is_served_by_an_index(
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, owner: str, query: str
+) -> None:
+    app, client = crowded
+    with statements_of(app) as seen:
+        address = f"{TASKS}?{query}&limit=20&total=true"
+        page = await client.get(address, headers=bearer(owner))
+        assert page.status_code == 200, page.text
+        assert len(seen) == 2, "one statement for the page, one for the total, whatever is on it"
+        cursor = page.json()["next_cursor"]
+        if cursor is not None:
+            again = await client.get(f"{address}&cursor={cursor}", headers=bearer(owner))
+            assert again.status_code == 200, again.text
+    connection = await asyncpg.connect(crowded_url)
+    try:
+        await connection.execute(GENERIC_PLAN)
+        for statement, parameters in seen:
+            # As planned for these values, and as planned for any, which a prepared statement may change to.
+            custom = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+            generic = await connection.fetchval("SELECT pg_temp.generic_plan($1)", statement)
+            for explained in (custom, generic):
+                plan = json.loads(explained)[0]["Plan"]
+                assert served_by_an_index_of_the_owner(plan), json.dumps(plan, indent=1)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("", "tasks_owner_id_created_at_idx"),
+        ("sort=due_at", "tasks_owner_id_due_idx"),
+        ("sort=-due_at", "tasks_owner_id_due_idx"),
+        ("completed=false&sort=due_at", "tasks_open_due_idx"),
+        ("completed=false&sort=-priority,due_at", "tasks_open_urgency_idx"),
+        ("sort=position", "tasks_owner_id_position_idx"),
+        ("sort=-updated_at", "tasks_owner_id_updated_at_idx"),
+    ],
+)
+async def test_the_usual_orders_begin_at_the_cursor_and_sort_nothing(
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, query: str, index: str
+) -> None:
+    app, client = crowded
+    page = await client.get(f"{TASKS}?{query}&limit=20", headers=bearer("big"))
+    with statements_of(app) as seen:
+        await client.get(f"{TASKS}?{query}&limit=20&cursor={page.json()['next_cursor']}", headers=bearer("big"))
+    connection = await asyncpg.connect(crowded_url)
+    try:
+        ((statement, parameters),) = seen
+        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+    finally:
+        await connection.close()
+    found = list(nodes(json.loads(explained)[0]["Plan"]))
+    assert [node["Node Type"] for node in found] == ["Limit", "Index Scan"], explained
+    assert found[1]["Index Name"] == index
+    assert re.search("ROW", found[1]["Index Cond"]), "the scan begins where the page before ended"
+
+
+@pytest.mark.parametrize("query", ["q=word12", "tag=tag3&q=word12"])
+async def test_words_and_tags_are_found_together_with_their_owner_in_one_index(
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, query: str
+) -> None:
+    app, client = crowded
+    with statements_of(app) as seen:
+        await client.get(f"{TASKS}?{query}", headers=bearer("big"))
+    connection = await asyncpg.connect(crowded_url)
+    try:
+        ((statement, parameters),) = seen
+        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+    finally:
+        await connection.close()
+    scans = [node for node in nodes(json.loads(explained)[0]["Plan"]) if node.get("Index Name") == "tasks_search_idx"]
+    owner = "\x01" + hashlib.md5(b"big", usedforsecurity=False).hexdigest()
+    assert scans, explained
+    assert owner in scans[0]["Index Cond"]
