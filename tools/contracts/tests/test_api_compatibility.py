@@ -44,7 +44,7 @@ def without_parameter(name: str) -> Mutation:
 
 
 def new_parameter(*, needed: bool) -> Mutation:
-    given = {"name": "tag", "in": "query", "required": needed, "schema": STRING}
+    given = {"name": "colour", "in": "query", "required": needed, "schema": STRING}
     return lambda document: operation(document)["parameters"].append(given)
 
 
@@ -136,7 +136,7 @@ BREAKING: Final[dict[str, tuple[Mutation, str, str, str, Rule | ApiRule]]] = {
         new_parameter(needed=True),
         GET,
         "query parameters",
-        "tag",
+        "colour",
         Rule.FIELD_NEW_AND_REQUIRED,
     ),
     "parameter made required": (
@@ -304,13 +304,13 @@ ADDITIVE: Final[dict[str, Mutation]] = {
     "new operation": lambda d: d["paths"][TASKS].update(delete=copy.deepcopy(operation(d, ONE, "delete"))),
     "new optional parameter": new_parameter(needed=False),
     "larger page": lambda d: parameter(d, "limit")["schema"].update(maximum=500),
-    "new optional field in a request": lambda d: fields(d, "TaskCreate").update(tags=STRING),
+    "new optional field in a request": lambda d: fields(d, "TaskCreate").update(colour=STRING),
     "field of a request made optional": lambda d: required(d, "TaskReplace").remove("completed"),
     "value added to an enum in a request": lambda d: fields(d, "TaskCreate")["priority"].update(
         enum=["high", "medium", "low", "urgent"]
     ),
     "longer titles in a request": lambda d: fields(d, "TaskCreate")["title"].update(maxLength=400),
-    "new field in an answer": new_required_field("TaskOut", "tags"),
+    "new field in an answer": new_required_field("TaskOut", "colour"),
     "value removed from an enum in an answer": lambda d: fields(d, "TaskOut")["priority"].update(enum=["high"]),
     "nullable field of an answer always set": lambda d: fields(d, "TaskOut").update(description=STRING),
     "new answer": lambda d: operation(d)["responses"].update({"304": {"description": "Not modified"}}),

@@ -9,8 +9,8 @@ from starlette.responses import StreamingResponse
 from chassis.database import DbSession
 from chassis.errors import documented
 from task_api.sync.auth import FeedRead
-from task_api.sync.cursors import MAX_CURSOR_CHARS
-from task_api.sync.live import LiveFeed, Subscription, TooManyStreamsError
+from task_api.sync.cursors import MAX_CURSOR_CHARS, InvalidCursorError
+from task_api.sync.live import LiveFeed, StreamsExhaustedError, Subscription, TooManyStreamsError
 from task_api.sync.schemas import A_CURSOR, A_STREAM, TaskChange, TaskChanges
 from task_api.sync.service import CursorExpiredError, SyncService
 from task_api.sync.stream import ChangeStreams
@@ -65,7 +65,7 @@ LastEventId = Annotated[
         examples=[A_CURSOR],
     ),
 ]
-_STREAM = documented(CursorExpiredError, TooManyStreamsError) | {
+_STREAM = documented(CursorExpiredError, InvalidCursorError, TooManyStreamsError, StreamsExhaustedError) | {
     200: {
         "description": "Events named `change`: `data` is a change as in `/tasks/changes`, `id` the cursor after it",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": A_STREAM}},
@@ -73,13 +73,18 @@ _STREAM = documented(CursorExpiredError, TooManyStreamsError) | {
 }
 
 
-@router.get("/changes", summary="Get what changed since a cursor", responses=documented(CursorExpiredError))
+@router.get(
+    "/changes",
+    summary="Get what changed since a cursor",
+    response_description="A part of the feed, and where to go on",
+    responses=documented(CursorExpiredError, InvalidCursorError),
+)
 async def list_changes(
     user: FeedRead,
     session: DbSession,
     sync: Sync,
     cursor: FeedCursor = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, examples=[100])] = 100,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="changes in one answer", examples=[100])] = 100,
 ) -> TaskChanges:
     """Get the caller's tasks that changed since a cursor, deleted ones too; without a cursor, all that there are.
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
 from task_api.tasks.models import Task
@@ -11,20 +11,23 @@ from task_api.tasks.schemas import TaskOut
 
 A_CURSOR: Final = "AQAAAAAAAAlzAAAAAAAAACoAAAAAAAAAAAAHrpDw0i5mDPN0cVfHPr1lB1x9iTuDJzv7Aw"
 _MORNING: Final = "2027-01-31T08:00:00Z"
+# Without null, which FastAPI takes out of examples.
 _A_TASK: Final[JsonDict] = {
     "id": 42,
     "title": "Pay rent",
-    "description": None,
+    "description": "By standing order",
     "priority": "high",
     "due_at": "2027-02-01T09:00:00Z",
-    "completed": False,
-    "completed_at": None,
+    "tags": ["home"],
+    "parent_id": 7,
+    "recurrence": {"rule": "FREQ=MONTHLY", "anchor": "due", "time_zone": "Europe/Paris"},
+    "position": "06441818e3a940",
+    "completed": True,
+    "completed_at": _MORNING,
     "version": 2,
     "created_at": _MORNING,
     "updated_at": _MORNING,
 }
-_CHANGED: Final[JsonDict] = {"id": 42, "version": 2, "deleted_at": None, "task": _A_TASK}
-_DELETED: Final[JsonDict] = {"id": 41, "version": 7, "deleted_at": _MORNING, "task": None}
 
 A_STREAM: Final = (
     f"id: {A_CURSOR}\nretry: 1834\n\n"
@@ -36,12 +39,12 @@ A_STREAM: Final = (
 class TaskChange(BaseModel):
     """A task as it is now, or that it is gone."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_CHANGED, _DELETED]})
-
-    id: Annotated[int, Field(description="of the task")]
-    version: Annotated[int, Field(description="of the task; one that is not above the copy's is old news")]
+    id: Annotated[int, Field(description="of the task", examples=[42])]
+    version: Annotated[
+        int, Field(description="of the task; one that is not above the copy's is old news", examples=[2])
+    ]
     deleted_at: Annotated[datetime | None, Field(description="when the task was deleted; null while it is there")]
-    task: Annotated[TaskOut | None, Field(description="the whole task; null when it was deleted")]
+    task: Annotated[TaskOut | None, Field(description="the whole task; null when it was deleted", examples=[_A_TASK])]
 
     @classmethod
     def of(cls, task: Task) -> Self:
@@ -52,10 +55,6 @@ class TaskChange(BaseModel):
 
 class TaskChanges(BaseModel):
     """A part of the feed, in the order of change; each task at most once, as it is now."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [_CHANGED, _DELETED], "next_cursor": A_CURSOR, "has_more": False}]}
-    )
 
     items: list[TaskChange]
     next_cursor: Annotated[str, Field(description="always there: pass as `cursor` next time", examples=[A_CURSOR])]

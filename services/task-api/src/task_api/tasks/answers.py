@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
-from chassis.errors import documented
+from chassis.errors import ApiError, documented
 from task_api.idempotency.dependencies import Answered, Answering, response_of
 from task_api.idempotency.service import Answer, KeyReusedError, RequestInProgressError
 from task_api.tasks.conditions import PreconditionFailedError, Preconditions, etag_of, read_tags
@@ -34,7 +34,14 @@ SHOWS_TASK: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "The task is as `If-None-Match` says the caller has it", "headers": _ETAG_HEADER},
     **documented(PreconditionFailedError),
 }
-KEYED: Final = documented(RequestInProgressError, KeyReusedError)
+
+
+def keyed(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """Declare what a write may raise: for its key, and these."""
+    return documented(RequestInProgressError, KeyReusedError, *errors)
+
+
+KEYED: Final = keyed()
 CHANGES_TASK: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The task as it is now", "headers": _ETAG_HEADER | REPLAYED_HEADERS},
     **documented(PreconditionFailedError),

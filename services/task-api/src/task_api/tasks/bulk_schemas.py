@@ -84,18 +84,25 @@ class BulkIn(TaskRequest):
 class BulkProblem(BaseModel):
     """Why an operation was not done, as its own request would have been told."""
 
-    code: Annotated[str, Field(description="stable, for programs")]
-    detail: str
-    errors: list[FieldProblem] | None
+    code: Annotated[str, Field(description="stable, for programs", examples=["precondition_failed"])]
+    detail: Annotated[
+        str, Field(examples=["The task was changed meanwhile and is at version 4: read it and decide again."])
+    ]
+    errors: Annotated[list[FieldProblem] | None, Field(examples=[None])]
 
 
 class BulkResult(BaseModel):
     """What became of one operation."""
 
-    index: Annotated[int, Field(description="of the operation in the request, from 0")]
-    status: Annotated[int, Field(description="as its own request would have been answered: 200, 201, 204, 403, …")]
-    id: Annotated[int | None, Field(description="of the task; null when none was made or named")]
-    task: Annotated[TaskOut | None, Field(description="after this operation; null when it failed or deleted the task")]
+    index: Annotated[int, Field(description="of the operation in the request, from 0", examples=[0])]
+    status: Annotated[
+        int, Field(description="as its own request would have been answered: 200, 201, 204, 403, …", examples=[412])
+    ]
+    id: Annotated[int | None, Field(description="of the task; null when none was made or named", examples=[7])]
+    task: Annotated[
+        TaskOut | None,
+        Field(description="after this operation; null when it failed or deleted the task", examples=[None]),
+    ]
     error: BulkProblem | None
 
 
@@ -103,8 +110,8 @@ class BulkOut(BaseModel):
     """One result for each operation, in the order of the request."""
 
     results: list[BulkResult]
-    succeeded: int
-    failed: int
+    succeeded: Annotated[int, Field(examples=[0])]
+    failed: Annotated[int, Field(examples=[1])]
 
 
 EXAMPLE: Final[dict[str, Any]] = {

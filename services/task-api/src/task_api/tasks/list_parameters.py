@@ -61,8 +61,8 @@ def get_listing(  # noqa: PLR0913, PLR0917 (what a request may say)
         ),
         AfterValidator(_checked_sort),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="tasks on a page")] = 50,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="tasks to leave out first")] = 0,
     cursor: Annotated[
         str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
     ] = None,

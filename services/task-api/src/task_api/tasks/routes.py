@@ -16,16 +16,22 @@ from task_api.tasks.answers import (
     Conditions,
     Creation,
     Deletion,
+    keyed,
     shown,
 )
 from task_api.tasks.auth import TaskRead, TaskWrite
+from task_api.tasks.consequences import InvalidRecurrenceError
+from task_api.tasks.cursors import CursorMismatchError, InvalidCursorError
 from task_api.tasks.list_parameters import get_listing
 from task_api.tasks.listing import TaskListing
+from task_api.tasks.ordering import InvalidMoveError
 from task_api.tasks.schemas import TaskCreate, TaskMove, TaskOut, TaskPatch, TaskReplace
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError, TaskService
+from task_api.tasks.subtasks import InvalidParentError
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
 _CHANGED = _ONE | CHANGES_TASK
+_MADE_INVALID = keyed(InvalidParentError, InvalidRecurrenceError)
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -45,7 +51,7 @@ TaskId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[7])]
     status_code=status.HTTP_201_CREATED,
     summary="Create a task",
     response_model=TaskOut,
-    responses=CREATES_TASK,
+    responses=CREATES_TASK | _MADE_INVALID,
 )
 async def create_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, draft: TaskCreate, write: Creation
@@ -55,7 +61,12 @@ async def create_task(
     return write.response()
 
 
-@router.get("", summary="List one's own tasks", response_description="One page of tasks, newest first")
+@router.get(
+    "",
+    summary="List one's own tasks",
+    response_description="One page of tasks",
+    responses=documented(InvalidCursorError, CursorMismatchError),
+)
 async def list_tasks(
     user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskListing, Depends(get_listing)]
 ) -> Page[TaskOut]:
@@ -71,7 +82,7 @@ async def get_task(
     return shown(await tasks.get_task(user, session, task_id), conditions)
 
 
-@router.put("/{task_id}", summary="Replace a task", response_model=TaskOut, responses=_CHANGED)
+@router.put("/{task_id}", summary="Replace a task", response_model=TaskOut, responses=_CHANGED | _MADE_INVALID)
 async def replace_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskReplace, write: Change
 ) -> Response:
@@ -80,7 +91,7 @@ async def replace_task(
     return write.response()
 
 
-@router.patch("/{task_id}", summary="Change a task", response_model=TaskOut, responses=_CHANGED)
+@router.patch("/{task_id}", summary="Change a task", response_model=TaskOut, responses=_CHANGED | _MADE_INVALID)
 async def patch_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, update: TaskPatch, write: Change
 ) -> Response:
@@ -114,7 +125,7 @@ async def toggle_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id
     "/{task_id}/move",
     summary="Give a task another place in one's own order",
     response_model=TaskOut,
-    responses=_CHANGED,
+    responses=_CHANGED | keyed(InvalidMoveError),
 )
 async def move_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, move: TaskMove, write: Change
@@ -138,7 +149,12 @@ async def reopen_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id
     return write.response()
 
 
-@router.post("/{task_id}/restore", summary="Restore a deleted task", response_model=TaskOut, responses=_CHANGED)
+@router.post(
+    "/{task_id}/restore",
+    summary="Restore a deleted task",
+    response_model=TaskOut,
+    responses=_CHANGED | keyed(InvalidParentError),
+)
 async def restore_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Change) -> Response:
     """Bring a deleted task back as it was; doing it again, or to a task that is not deleted, changes nothing."""
     await tasks.restore_task(user, session, task_id, write)
