@@ -33,7 +33,7 @@ OPERATIONS = st.lists(
     min_size=1,
     max_size=12,
 )
-NOT_COMPARED = {"id", "created_at", "updated_at", "completed_at", "deleted_at"}
+NOT_COMPARED = {"id", "position", "created_at", "updated_at", "completed_at", "deleted_at"}
 
 
 def comparable(task: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ FULL: dict[str, Any] = {
     "parent_id": None,
     "recurrence": {"rule": "FREQ=MONTHLY", "anchor": "due", "time_zone": "Europe/Paris"},
 }
+SINCE_1_1 = {"tags", "parent_id", "recurrence"}
 
 
 async def create(client: httpx2.AsyncClient, headers: dict[str, str] = ALICE, **fields: object) -> dict[str, Any]:
@@ -67,7 +68,7 @@ async def test_put_replaces_everything_that_can_be_set(client: httpx2.AsyncClien
     assert (FULL | {"description": None, "version": 2}).items() <= response.json().items()
 
 
-@pytest.mark.parametrize("left_out", list(FULL))
+@pytest.mark.parametrize("left_out", sorted(FULL.keys() - SINCE_1_1))
 async def test_put_refuses_a_partial_body_instead_of_wiping_fields(client: httpx2.AsyncClient, left_out: str) -> None:
     task = await create(client, **{name: value for name, value in FULL.items() if name != "completed"})
     body = {name: value for name, value in FULL.items() if name != left_out}
@@ -75,6 +76,14 @@ async def test_put_refuses_a_partial_body_instead_of_wiping_fields(client: httpx
     assert response.status_code == 422
     assert response.json()["errors"] == [{"field": left_out, "message": "Field required"}]
     assert (await client.get(f"{TASKS}/{task['id']}", headers=ALICE)).json() == task
+
+
+async def test_put_leaves_alone_what_clients_of_1_0_do_not_know(client: httpx2.AsyncClient) -> None:
+    task = await create(client, **{name: value for name, value in FULL.items() if name != "completed"})
+    body = {name: value for name, value in FULL.items() if name not in SINCE_1_1} | {"title": "changed"}
+    response = await client.put(f"{TASKS}/{task['id']}", json=body, headers=ALICE)
+    assert response.status_code == 200
+    assert {name: response.json()[name] for name in SINCE_1_1} == {name: task[name] for name in SINCE_1_1}
 
 
 PATCHES = st.fixed_dictionaries(
