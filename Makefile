@@ -11,6 +11,9 @@ python := .venv/bin/python
 devstack := $(python) -m devstack
 typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync
 
+# Tests at a time, file by file: they wait more than they work. 0 for one process, as a debugger needs it.
+JOBS ?= 2
+
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
@@ -59,8 +62,8 @@ stop: prepare ## Stop one part of a running stack: PART=kafka
 start: prepare ## Start it again: PART=kafka
 	@$(devstack) start
 
-test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest)
-	@$(python) -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2)
+	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing: of lists; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)

@@ -73,12 +73,14 @@ def _options() -> argparse.Namespace:
     sabotage = environment.get("SABOTAGE", "")
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(environment.get("SEED") or time.time_ns() % 100_000))
-    parser.add_argument("--minutes", type=float, default=float(environment.get("MINUTES") or (0.7 if sabotage else 3)))
+    parser.add_argument("--minutes", type=float, default=float(environment.get("MINUTES") or 0), help="3, sabotage 0.7")
     parser.add_argument("--kills", type=int, default=int(environment.get("KILLS") or 0))
     parser.add_argument("--rate", type=float, default=float(environment.get("RATE") or 20))
     parser.add_argument("--jobs", type=int, default=int(environment.get("JOBS") or 2), help="so many designs at once")
     parser.add_argument("--sabotage", default=sabotage, help="name of a wrong design, or all")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.minutes = options.minutes or (0.7 if options.sabotage else 3.0)
+    return options
 
 
 def _plan(options: argparse.Namespace) -> Plan:

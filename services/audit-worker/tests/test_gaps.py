@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from chassis.gaps import observe_gaps
-from chassis.testing import bearer, deliver, deliver_bulk, make_task_event
+from chassis.testing import bearer, deliver, deliver_bulk, deliver_until_taken, make_task_event
 from devstack.polling import within
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -102,7 +102,8 @@ async def test_concurrent_deliveries_in_any_order_leave_open_what_never_came(cli
     random.Random(11).shuffle(sent)  # noqa: S311
     events = [make_task_event(task, version) for task, version in sent]
     batches = [events[start : start + 4] for start in range(0, len(events), 4)]
-    await asyncio.gather(*(deliver_bulk(client, *batch) for batch in batches), *(deliver(client, e) for e in events))
+    deliveries = [*batches, *([event] for event in events)]
+    await asyncio.gather(*(deliver_until_taken(client, *delivery) for delivery in deliveries))
     assert await gaps(client) == [(1, 3, 3), (2, 1, 1), (3, 7, 8)]
 
 

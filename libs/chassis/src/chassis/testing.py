@@ -44,6 +44,8 @@ HS256_SECRET: Final = secrets.token_urlsafe(48)
 APP_TOKEN: Final = secrets.token_urlsafe(24)
 MORNING: Final = datetime(2026, 3, 1, 8, 30, 0, 123456, tzinfo=UTC)
 """When tasks are created in tests, unless they say otherwise."""
+_DELIVERIES: Final = 30
+_BETWEEN_DELIVERIES: Final = 0.2
 _REFUSED_URL: Final = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
 
 
@@ -235,6 +237,18 @@ async def deliver_bulk(
 async def deliver(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> list[str]:
     """Deliver events one after the other, each a batch of its own, and give what the consumer answered to each."""
     return [answer for body in bodies for answer in await deliver_bulk(client, body)]
+
+
+async def deliver_until_taken(client: httpx2.AsyncClient, *bodies: TaskEvent | bytes) -> None:
+    """Deliver events together, and again what was answered RETRY, as the sidecar does: a slow machine may say so."""
+    waiting = list(bodies)
+    for _ in range(_DELIVERIES):
+        answers = await deliver_bulk(client, *waiting)
+        waiting = [body for body, answer in zip(waiting, answers, strict=True) if answer == "RETRY"]
+        if not waiting:
+            return
+        await asyncio.sleep(_BETWEEN_DELIVERIES)
+    raise AssertionError(f"{len(waiting)} events were never taken")
 
 
 async def post_dead_letter(
