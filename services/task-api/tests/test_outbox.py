@@ -73,6 +73,10 @@ async def test_what_is_refused_or_changes_nothing_leaves_no_event(
 
 async def test_concurrent_changes_leave_contiguous_versions(client: httpx2.AsyncClient, database: Database) -> None:
     path = f"{TASKS}/{(await client.post(TASKS, json={'title': 'Buy milk'}, headers=ALICE)).json()['id']}"
-    await asyncio.gather(*(client.post(f"{path}/toggle", headers=ALICE) for _ in range(12)))
+    answers = await asyncio.gather(*(client.post(f"{path}/toggle", headers=ALICE) for _ in range(12)))
+    # A slow machine may have some wait too long for the task's lock: 503, and nothing changed.
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    done = sum(answer.status_code == 200 for answer in answers)
+    assert done > 1
     versions = [event.aggregate_version for event in await events_in(database)]
-    assert sorted(versions) == list(range(1, 14))
+    assert sorted(versions) == list(range(1, done + 2))
