@@ -23,6 +23,9 @@ from task_events import EncodedEvent
 SOONER_THAN_THE_POOL = 45.0
 """Seconds: ample, and less than the 60 after which PostgreSQL ends any idle transaction of ours."""
 
+LARGER_THAN_ANY_BUFFER = 40_000_000
+"""Bytes: what the kernel grants a socket is 4 to 32 MiB."""
+
 
 class CountingPublisher:
     """Takes everything."""
@@ -37,15 +40,15 @@ class CountingPublisher:
 
 
 @asynccontextmanager
-async def leader_amid_a_publish(database_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def leader_amid(doing: str, database_url: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process whose relay leads and waits for an answer that never comes."""
     program = Path(__file__).with_name("hanging_relay.py")
     leader = await asyncio.create_subprocess_exec(
-        sys.executable, str(program), database_url, "1", stdout=asyncio.subprocess.PIPE
+        sys.executable, str(program), database_url, "1", doing, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert leader.stdout is not None
-        assert await leader.stdout.readline() == b"publishing\n"
+        assert await leader.stdout.readline() == f"{doing}\n".encode()
         yield leader
     finally:
         if leader.returncode is None:
@@ -53,9 +56,9 @@ async def leader_amid_a_publish(database_url: str) -> AsyncIterator[asyncio.subp
         await leader.wait()
 
 
-async def commit_one(database: Database) -> str:
+async def commit_one(database: Database, description: str = "") -> str:
     event_id = new_id()
-    data = make_task_event(1).data
+    data = make_task_event(1, description=description).data
     async with database.session() as session:
         await (await session.connection()).execute(
             text(
@@ -79,9 +82,31 @@ async def test_a_standby_takes_over_from_a_leader_that_dies_or_freezes_in_a_publ
     async def published() -> bool:
         return bool(publisher.sent)
 
-    async with leader_amid_a_publish(database_url) as leader, standby.running():
+    async with leader_amid("publishing", database_url) as leader, standby.running():
         assert not publisher.sent
         leader.send_signal(number)
+        assert await within(SOONER_THAN_THE_POOL, published, 0.05)
+    assert publisher.sent == [event_id]
+
+
+async def test_a_standby_takes_over_from_a_leader_that_freezes_while_it_reads_a_batch_larger_than_any_buffer(
+    database: Database, database_url: str
+) -> None:
+    event_id = await commit_one(database, description="x" * LARGER_THAN_ANY_BUFFER)
+    publisher = CountingPublisher()
+    standby = Relay(database, publisher, batch_size=10, poll_interval=0.05)
+
+    async def published() -> bool:
+        return bool(publisher.sent)
+
+    async def stuck() -> bool:
+        async with database.session() as session:
+            waits = text("SELECT wait_event FROM pg_stat_activity WHERE application_name = 'hanging-relay'")
+            return bool((await (await session.connection()).scalar(waits)) == "ClientWrite")
+
+    async with leader_amid("reading", database_url) as leader, standby.running():
+        assert await within(SOONER_THAN_THE_POOL, stuck, 0.05)
+        leader.send_signal(signal.SIGSTOP)
         assert await within(SOONER_THAN_THE_POOL, published, 0.05)
     assert publisher.sent == [event_id]
 

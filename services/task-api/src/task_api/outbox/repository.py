@@ -17,13 +17,16 @@ _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024  # daprd takes 4 MiB in a call; an eve
 _SET_BY_DATABASE: Final = {"attempts", "next_attempt_at", "last_error"}
 
 # The settings are of this transaction and cost no round trip of their own. A frozen leader keeps its connection; the
-# first setting ends its transaction all the same.
+# first two end its transaction all the same: one when PostgreSQL waits for its next statement, the other when it cannot
+# get rid of an answer, since nobody reads it and the socket's buffers are full. (The second one is for TCP alone;
+# through a Unix socket it has no effect.)
 # A plan that PostgreSQL keeps was made when the table was nearly empty, as it is most of the time. For a backlog it is
 # hopeless (reading one batch out of 25,000 took longer than the statement timeout), so each batch gets its own.
 _LEAD: Final = text(
     """
     SELECT pg_try_advisory_xact_lock(:key),
            set_config('idle_in_transaction_session_timeout', :patience, true),
+           set_config('tcp_user_timeout', :patience, true),
            set_config('plan_cache_mode', 'force_custom_plan', true)
     """
 )
