@@ -28,7 +28,8 @@ from devstack.tokens import make_token
 # The first stack ever on a machine builds daprd.
 _START_DEADLINE: Final = 1_200.0
 _STOP_DEADLINE: Final = 90.0
-_CONTROL_DEADLINE: Final = 120.0
+# Far longer than anything takes on a machine that has time for it.
+_CONTROL_DEADLINE: Final = 300.0
 _POLL: Final = 0.05
 _TAIL: Final = 30
 _ATTEMPTS: Final = 3
@@ -159,7 +160,22 @@ class StackUnderTest:
         return log_tail(self.layout.log_file(name), lines)
 
     async def _ask(self, verb: str, name: str) -> None:
-        await asyncio.to_thread(control.ask, self.layout.run, verb, name, _CONTROL_DEADLINE)
+        try:
+            await asyncio.to_thread(control.ask, self.layout.run, verb, name, _CONTROL_DEADLINE)
+        except control.ControlError as error:
+            # The stack is deleted when the test ends: what it said goes with the failure.
+            for line in self._story(name):
+                error.add_note(line)
+            raise
+
+    def _story(self, name: str) -> list[str]:
+        """What is known of a part that did not obey: every part's state, its own last lines and the supervisor's."""
+        states = [f"{part} is {was['state']} after {was['restarts']} restarts" for part, was in self._parts().items()]
+        return ["; ".join(states), *self.log(name, _TAIL), "The supervisor says:", *log_tail(self._log, _TAIL)]
+
+    def _parts(self) -> Mapping[str, PartReport]:
+        report = read_report(self.layout)
+        return {} if report is None else report["parts"]
 
     def _tree(self, name: str) -> list[psutil.Process]:
         process = psutil.Process(self.pid(name))
