@@ -18,7 +18,7 @@ from tests.chaos.schedule import LEAST_KILLS
 
 # With a wrong design, what is lost does not come, and what is stuck moves for ever.
 _PATIENCE: Final = 40.0
-_DEADLINE: Final = 60.0
+_DEADLINE: Final = 90.0
 
 
 def main() -> int:
@@ -73,13 +73,13 @@ def _options() -> argparse.Namespace:
     sabotage = environment.get("SABOTAGE", "")
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(environment.get("SEED") or time.time_ns() % 100_000))
-    parser.add_argument("--minutes", type=float, default=float(environment.get("MINUTES") or 0), help="3, sabotage 0.7")
+    parser.add_argument("--minutes", type=float, default=float(environment.get("MINUTES") or 0), help="3, sabotage 0.8")
     parser.add_argument("--kills", type=int, default=int(environment.get("KILLS") or 0))
     parser.add_argument("--rate", type=float, default=float(environment.get("RATE") or 20))
     parser.add_argument("--jobs", type=int, default=int(environment.get("JOBS") or 2), help="so many designs at once")
     parser.add_argument("--sabotage", default=sabotage, help="name of a wrong design, or all")
     options = parser.parse_args()
-    options.minutes = options.minutes or (0.7 if options.sabotage else 3.0)
+    options.minutes = options.minutes or (0.8 if options.sabotage else 3.0)
     return options
 
 

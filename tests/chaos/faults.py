@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx2
-from tests.chaos.schedule import DISTURBANCES, LEADER, TASK_APIS, Fault, Kind
+from tests.chaos import door
+from tests.chaos.schedule import DISTURBANCES, LEADER, TASK_APIS, Act, Fault, Kind
 from tests.chaos.topic import Topic
 
 from devstack.polling import until
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
 
 T = TypeVar("T")
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 300.0
 _POLL: Final = 0.05
 _RETRY: Final = 0.5
 _REPLAYED: Final = 150
@@ -59,20 +60,24 @@ class FaultInjector:
         """
         self._stack, self._topic, self._say = stack, topic, say
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._began = asyncio.get_running_loop().time()
 
-    async def carry_out(self, schedule: list[Fault]) -> list[Struck]:
-        """Let every fault strike at its time; returns when the last one is healed."""
+    async def carry_out(self, schedule: Sequence[Act]) -> list[Struck]:
+        """Let every fault strike at its time; returns when the last one of the last act is healed."""
+        return [struck for act in schedule for struck in await self._play(act)]
+
+    async def _play(self, act: Act) -> list[Struck]:
         loop = asyncio.get_running_loop()
         began = loop.time()
 
         async def strike(fault: Fault) -> Struck:
             await asyncio.sleep(max(0.0, began + fault.at - loop.time()))
             struck = await self._inject(fault)
-            self._say(f"{loop.time() - began:6.1f} s  {fault.kind} {struck.part}: over")
+            self._say(f"{loop.time() - self._began:6.1f} s  {fault.kind} {struck.part}: over")
             return struck
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(strike(fault)) for fault in schedule]
+            tasks = [group.create_task(strike(fault)) for fault in act]
         return [task.result() for task in tasks]
 
     async def _inject(self, fault: Fault) -> Struck:
@@ -86,6 +91,9 @@ class FaultInjector:
         elif fault.kind is Kind.REFUSE:
             records = 0
             await self._refuse(fault.lasting)
+        elif fault.kind is Kind.LOCK_OUT:
+            records = 0
+            await self._lock_out(part, fault.lasting)
         elif fault.kind is Kind.REPLAY:
             records = await _persistently(lambda: self._topic.replay(_REPLAYED, _STRAYS))
         else:
@@ -136,6 +144,15 @@ class FaultInjector:
             await asyncio.sleep(seconds)
         finally:
             await _persistently(lambda: self._topic.take_records_up_to(None))
+
+    async def _lock_out(self, consumer: str, seconds: float) -> None:
+        """End the connections to a consumer's database, and let nobody in."""
+        url = self._stack.databases[consumer]
+        try:
+            await _persistently(lambda: door.shut(url))
+            await asyncio.sleep(seconds)
+        finally:
+            await _persistently(lambda: door.reopen(url))
 
     async def _leader(self) -> str:
         """The replica that has published most since it started: the other one stands by, or has just been killed."""

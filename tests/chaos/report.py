@@ -28,33 +28,25 @@ def sabotage_row(design: WrongDesign, result: Result) -> str:
     return f"{design.name:<22}{verdict:<13}{broken or 'nothing broken'}{drained}"
 
 
-def slowest_recovery(result: Result, part: str | None = None) -> float:
-    """Give the longest time from a blow until the trail had all that was acknowledged before the part was back.
-
-    Args:
-        result: Of a run.
-        part: Only blows to this part; None for all.
-    """
-    return max((_recovery(result, one) for one in _blows(result) if part in {None, one.part}), default=0.0)
-
-
-def _recovery(result: Result, struck: Struck) -> float:
+def recoveries(result: Result) -> list[tuple[Struck, float]]:
+    """Give, for each blow, the seconds until the trail had all that was acknowledged before the part was back."""
     recorded = {(entry.task_id, entry.task_version): entry.recorded_at.timestamp() for entry in result.evidence.entries}
-    arrivals = [
-        recorded.get((change.task_id, change.version or 0), 0.0)
-        for change in result.ledger.acknowledged
-        if struck.at <= change.at <= struck.healed
-    ]
-    return max(0.0, max([struck.healed, *arrivals]) - struck.at)
 
+    def recovery(struck: Struck) -> float:
+        arrivals = [
+            recorded.get((change.task_id, change.version or 0), 0.0)
+            for change in result.ledger.acknowledged
+            if struck.at <= change.at <= struck.healed
+        ]
+        return max(0.0, max([struck.healed, *arrivals]) - struck.at)
 
-def _blows(result: Result) -> list[Struck]:
-    return [one for one in result.struck if one.fault.kind in DISTURBANCES]
+    return [(one, recovery(one)) for one in result.struck if one.fault.kind in DISTURBANCES]
 
 
 def _parts(result: Result) -> list[str]:
     plan = result.plan
-    counts = Counter((one.part, one.fault.kind) for one in _blows(result))
+    blows = recoveries(result)
+    counts = Counter((one.part, one.fault.kind) for one, _ in blows)
     lines = [
         f"Chaos, seed {plan.seed}: {plan.seconds:.0f} s at {plan.rate:.0f} changes/s, {plan.kills} blows",
         "",
@@ -62,13 +54,14 @@ def _parts(result: Result) -> list[str]:
     ]
     for part in PARTS:
         numbers = [counts[part, kind] for kind in (Kind.KILL, Kind.FREEZE, Kind.STOP)]
-        slowest = f"{slowest_recovery(result, part):.1f} s" if any(numbers) else "-"
+        slowest = f"{max(took for one, took in blows if one.part == part):.1f} s" if any(numbers) else "-"
         lines.append(f"{part:<20}{numbers[0]:>8}{numbers[1]:>8}{numbers[2]:>9}{slowest:>19}")
     totals = [
         sum(count for (_, kind), count in counts.items() if kind is wanted)
         for wanted in (Kind.KILL, Kind.FREEZE, Kind.STOP)
     ]
-    lines.append(f"{'all':<20}{totals[0]:>8}{totals[1]:>8}{totals[2]:>9}{f'{slowest_recovery(result):.1f} s':>19}")
+    slowest = f"{max((took for _, took in blows), default=0.0):.1f} s"
+    lines.append(f"{'all':<20}{totals[0]:>8}{totals[1]:>8}{totals[2]:>9}{slowest:>19}")
     return lines
 
 

@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, Progress, curse, gather, look
 from tests.chaos.faults import FaultInjector, Struck
 from tests.chaos.invariants import Violation, violations
 from tests.chaos.ledger import Ledger
-from tests.chaos.schedule import PARTS, TASK_APIS, Fault, make_schedule
+from tests.chaos.schedule import PARTS, TASK_APIS, Act, make_schedule
 from tests.chaos.topic import Topic
 from tests.chaos.writers import Writer
 
@@ -35,7 +35,7 @@ class Plan:
 
     Attributes:
         seed: Decides the faults, and what the writers do.
-        seconds: How long they write.
+        seconds: How long it takes, from the first fault to the last, where everything heals quickly.
         kills: How many times a part is killed, frozen or stopped.
         rate: Changes per second, all writers together.
         patience: Seconds without any progress after which the rest is given up.
@@ -50,7 +50,7 @@ class Plan:
     deadline: float = 180.0
 
     @property
-    def schedule(self) -> list[Fault]:
+    def schedule(self) -> list[Act]:
         """What goes wrong when."""
         return make_schedule(self.seed, seconds=self.seconds, kills=self.kills)
 
@@ -102,9 +102,11 @@ async def _unleash(stack: StackUnderTest, plan: Plan, say: Callable[[str], None]
     databases = {name: url for name, url in stack.databases.items() if name not in TASK_APIS[1:]}
     await curse(databases)
     injector = FaultInjector(stack, topic, say)
+    over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(_write(stack, plan, ledger))
-        striking = group.create_task(injector.carry_out(plan.schedule))
+        group.create_task(_write(stack, plan, ledger, over))
+        struck = await injector.carry_out(plan.schedule)
+        over.set()
     say(f"{len(ledger.acknowledged)} changes acknowledged; waiting for the rest to arrive")
     ended = time.monotonic()
     await _heal(stack)
@@ -113,14 +115,15 @@ async def _unleash(stack: StackUnderTest, plan: Plan, say: Callable[[str], None]
     return Result(
         plan=plan,
         ledger=ledger,
-        struck=striking.result(),
+        struck=struck,
         evidence=evidence,
         violations=violations(ledger, evidence),
         drained_after=time.monotonic() - ended if drained else None,
     )
 
 
-async def _write(stack: StackUnderTest, plan: Plan, ledger: Ledger) -> None:
+async def _write(stack: StackUnderTest, plan: Plan, ledger: Ledger, over: asyncio.Event) -> None:
+    """Have every writer write for as long as faults strike: one that nobody notices would prove nothing."""
     urls = [stack.urls[name] for name in TASK_APIS]
     async with AsyncExitStack() as clients, asyncio.TaskGroup() as group:
         for number in range(_WRITERS):
@@ -129,7 +132,7 @@ async def _write(stack: StackUnderTest, plan: Plan, ledger: Ledger) -> None:
                 httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.token(name)}"}, timeout=None)
             )
             writer = Writer(name, http, urls, ledger, random.Random(f"{plan.seed} {number}"))  # noqa: S311
-            group.create_task(writer.write(seconds=plan.seconds, rate=plan.rate / _WRITERS))
+            group.create_task(writer.write(plan.rate / _WRITERS, over))
             await asyncio.sleep(1 / plan.rate)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class Kind(StrEnum):
@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """Records that no consumer can process are published."""
     REFUSE = "refuse"
     """The broker takes only small records for a while, so that of what is published together some is refused."""
+    LOCK_OUT = "lock-out"
+    """A consumer's database takes no connections for a while; the consumer itself runs on and is delivered to."""
 
 
 LEADER: Final = "leader"
@@ -51,9 +53,9 @@ class Fault:
     """One thing that goes wrong.
 
     Attributes:
-        at: Seconds from the beginning.
+        at: Seconds from the beginning of its act.
         kind: What happens.
-        target: A part, `LEADER`, a consumer (rewind) or the topic.
+        target: A part, `LEADER`, a consumer (rewind, lock-out) or the topic.
         lasting: Seconds until it is over, for what lasts; a killed part comes back by itself.
     """
 
@@ -65,8 +67,8 @@ class Fault:
 
 _Card = tuple[Kind, str]
 
-# First of all, and alone: events flow through a healthy system, and those who should take them are away. And once
-# more at the very end, so that what still fails then is not hidden by a part that starts anew.
+# At the beginning, when all else is well, and once more at the very end, so that what still fails then is not hidden
+# by a part that starts anew.
 _CONSUMERS_AWAY: Final[Sequence[_Card]] = (
     (Kind.STOP, "audit-worker"),
     (Kind.STOP, "notifier"),
@@ -96,22 +98,30 @@ _INJECTIONS: Final[Sequence[_Card]] = (
 )
 _INJECTIONS_EVERY: Final = 60.0
 _CALM_BEFORE: Final = 3.0
-_OTHERS_BEGIN: Final = 15.0
 _AWAY_LASTS: Final = 10.0
 """Four deliveries fail meanwhile, 3 s apart."""
-_CALM_AFTER: Final = 0.9  # of the time; the last faults shall not strike when nobody writes any more
+_LOCKED_OUT_LASTS: Final = 6.0
+_SOLO_ACTS_LAST: Final = _CALM_BEFORE + _AWAY_LASTS + _LOCKED_OUT_LASTS + _AWAY_LASTS
+_SHORTEST_STORM: Final = 20.0
 _LASTING: Final = {Kind.FREEZE: (2.0, 6.0), Kind.STOP: (4.0, 8.0), Kind.REFUSE: (5.0, 8.0)}
 # Long enough that another relay takes over, so that the frozen one wakes up deposed; and that a relay has tried
 # all it can while the broker is away, so that each task has several events waiting that could overtake each other.
 _LASTING_LONGER: Final = {(Kind.FREEZE, LEADER): (9.0, 11.0), (Kind.STOP, "kafka"): (9.0, 11.0)}
 
+Act: TypeAlias = list[Fault]
+"""Faults in the order of time; the next act begins when all of this one has healed, however slow the machine is."""
 
-def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Fault]:
-    """Make the same schedule for the same arguments, in the order of time.
+
+def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Act]:
+    """Make the same schedule for the same arguments.
+
+    Most wrong designs survive some faults and not others, so the faults that matter most to them come alone, while
+    all other parts are well: first both consumers are away and the broker refuses some of what is published, then
+    the consumers' databases are. After that comes the storm, by chance; and at last the consumers are away again.
 
     Args:
         seed: Of the random choices.
-        seconds: How long writers write.
+        seconds: How long it shall take on a machine that is quick to heal.
         kills: How many times a part is killed, frozen or stopped.
 
     Raises:
@@ -120,17 +130,20 @@ def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Fault]:
     if kills < LEAST_KILLS:
         raise ValueError(f"at least {LEAST_KILLS} kills are needed to try every kind of fault, not {kills}")
     chance = random.Random(seed)  # noqa: S311  (nothing secret)
+    storm = max(_SHORTEST_STORM, seconds - _SOLO_ACTS_LAST)
     rounds = max(1, round(seconds / _INJECTIONS_EVERY))
     others = [card for card in ESSENTIAL if card not in _CONSUMERS_AWAY]
     blows = [*others, *_dealt(chance, kills - len(others) - 2 * len(_CONSUMERS_AWAY))]
-    last = seconds * _CALM_AFTER
-    return sorted(
-        [
-            *(Fault(at, *card, _AWAY_LASTS) for at in (_CALM_BEFORE, last) for card in _CONSUMERS_AWAY),
-            *_spread(chance, blows, _OTHERS_BEGIN, last),
-            *_spread(chance, [*_INJECTIONS] * rounds, _OTHERS_BEGIN, last),
-        ]
-    )
+    return [
+        [Fault(_CALM_BEFORE, Kind.REFUSE, "tasks", _AWAY_LASTS), *_away(_CALM_BEFORE)],
+        [Fault(0.0, Kind.LOCK_OUT, consumer, _LOCKED_OUT_LASTS) for consumer in CONSUMERS],
+        sorted([*_spread(chance, blows, storm), *_spread(chance, [*_INJECTIONS] * rounds, storm)]),
+        _away(0.0),
+    ]
+
+
+def _away(at: float) -> Act:
+    return [Fault(at, *card, _AWAY_LASTS) for card in _CONSUMERS_AWAY]
 
 
 def _dealt(chance: random.Random, count: int) -> list[_Card]:
@@ -141,12 +154,12 @@ def _dealt(chance: random.Random, count: int) -> list[_Card]:
     return dealt
 
 
-def _spread(chance: random.Random, cards: list[_Card], first: float, last: float) -> list[Fault]:
+def _spread(chance: random.Random, cards: list[_Card], seconds: float) -> Act:
     """Put cards in a random order, each somewhere in its own equal part of the time."""
     chance.shuffle(cards)
-    width = (last - first) / len(cards)
+    width = seconds / len(cards)
     return [
-        Fault(round(first + (place + chance.random()) * width, 2), kind, target, _duration(chance, kind, target))
+        Fault(round((place + chance.random()) * width, 2), kind, target, _duration(chance, kind, target))
         for place, (kind, target) in enumerate(cards)
     ]
 

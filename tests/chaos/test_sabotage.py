@@ -1,5 +1,6 @@
 """The suite can fail: each well-known wrong design is noticed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from devstack.layout import REPOSITORY
 def test_every_wrong_design_is_noticed() -> None:
     # Several at once: they wait more than they work.
     command = [sys.executable, "-m", "tests.chaos", "--sabotage", "all", "--seed", "1", "--jobs", "3"]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=1800)
-    assert ended.returncode == 0, ended.stdout + ended.stderr[-5000:]
+    # What wrong designs execute is of no interest, and to measure it takes half of the machine.
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    ended = subprocess.run(command, cwd=REPOSITORY, env=unmeasured, capture_output=True, text=True, timeout=1800)
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-15_000:]
     assert (
         f"{len(WRONG_DESIGNS)} of {len(WRONG_DESIGNS)} wrong designs were noticed; the design as it is held"
         in ended.stdout

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 import httpx2
@@ -52,13 +53,15 @@ class Writer:
     _tasks: list[_Task] = field(default_factory=list)
     _number: int = 0
 
-    async def write(self, *, seconds: float, rate: float) -> None:
-        """Send requests at a rate for so many seconds, and wait for the last answers."""
+    async def write(self, rate: float, enough: asyncio.Event) -> None:
+        """Send requests at a rate until it is enough, and wait for the last answers."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as group:
-            for number in range(int(seconds * rate)):
+            for number in count():
                 await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
+                if enough.is_set():
+                    return
                 group.create_task(self._request())
 
     async def _request(self) -> None:
