@@ -12,7 +12,7 @@ from chassis.identity import Principal
 from chassis.pagination import Page
 from task_api.outbox.service import Outbox
 from task_api.tasks.consequences import Change, check_recurrence, consequences, merged
-from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.cursors import ListCursors
 from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
@@ -40,7 +40,7 @@ class TaskForbiddenError(ForbiddenError):
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox, cursors: CursorSeal) -> None:
+    def __init__(self, outbox: Outbox, cursors: ListCursors) -> None:
         self._outbox = outbox
         self._cursors = cursors
 
@@ -52,12 +52,12 @@ class TaskService:
             CursorMismatchError: The cursor belongs to another list.
         """
         tasks, query, now = TaskRepository(session), wanted.query(), datetime.now(UTC)
-        after = None if wanted.cursor is None else self._cursors.open(wanted.cursor, user_id=user.id, query=query)
+        after = None if wanted.cursor is None else self._cursors.read(wanted.cursor, user_id=user.id, query=query)
         found = await tasks.page(user.id, wanted, after=after, now=now)
         total = await tasks.count(user.id, wanted.matching, now=now) if wanted.total else None
         shown, next_cursor = found[: wanted.limit], None
         if len(found) > wanted.limit:
-            next_cursor = self._cursors.seal(keys_of(shown[-1]), user_id=user.id, query=query)
+            next_cursor = self._cursors.write(keys_of(shown[-1]), user_id=user.id, query=query)
         return Page(items=[row[0] for row in shown], next_cursor=next_cursor, total=total)
 
     async def create_task(
