@@ -7,7 +7,7 @@ there so that nobody builds on what is inside.
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from chassis.errors import FieldProblem, InvalidInputError
 from task_api.sealing import BrokenSealError, Seal
@@ -43,6 +43,11 @@ class Cursor:
     history: bytes
     hour: int
 
+    @classmethod
+    def of(cls, position: Position, history: str, now: float) -> Self:
+        """Make the cursor of a place in a history's feed."""
+        return cls(position, digest(history), int(now // _HOUR))
+
     def age(self, now: float) -> float:
         """Give the seconds since it was given out, at most an hour too many."""
         return now - self.hour * _HOUR
@@ -59,12 +64,8 @@ class CursorCodec:
     def __init__(self, secret: bytes) -> None:
         self._seal = Seal(secret, b"taskwire feed cursor")
 
-    def write(self, owner_id: str, position: Position, history: str, now: float) -> str:
-        """Make the cursor of a place in a user's feed."""
-        return self.rewrite(owner_id, Cursor(position, digest(history), int(now // _HOUR)))
-
-    def rewrite(self, owner_id: str, cursor: Cursor) -> str:
-        """Give a cursor that was read as text again."""
+    def write(self, owner_id: str, cursor: Cursor) -> str:
+        """Give a user's cursor as text."""
         place = cursor.position
         body = _LAYOUT.pack(_VERSION, place.xid, place.task_id, place.full_until, cursor.hour, cursor.history)
         return self._seal.close(body, bound_to=owner_id.encode())
