@@ -137,7 +137,7 @@ class TaskService:
             position = position_between(low, high, now=datetime.now(UTC))
         except ValueError as error:
             raise InvalidMoveError(field, f"leaves no room: {error}; move that task first") from error
-        return await self._change(user, session, task_id, lambda _: {"position": position}, terms)
+        return await self._alter(user, session, task, {"position": position}, terms)
 
     async def set_completed(
         self, user: Principal, session: AsyncSession, task_id: int, terms: Terms = UNCONDITIONAL, *, completed: bool
@@ -201,15 +201,20 @@ class TaskService:
         *,
         deleted: bool = False,
     ) -> Task:
-        """Lock, check, apply what `decide` says and what follows from it; no event when nothing differs."""
+        """Lock, check and alter as `decide` says."""
         tasks = TaskRepository(session)
         task = await tasks.lock(task_id, owner_id=user.id, deleted=deleted)
         task = task or await _refuse(tasks, task_id, deleted=deleted)
         terms.check(task)
-        before = task.snapshot()
-        now = datetime.now(UTC)
+        return await self._alter(user, session, task, decide(task), terms)
+
+    async def _alter(
+        self, user: Principal, session: AsyncSession, task: Task, values: Mapping[str, Any], terms: Terms
+    ) -> Task:
+        """Give a locked task other values, and what follows from them; no event when nothing differs."""
+        tasks, before, now = TaskRepository(session), task.snapshot(), datetime.now(UTC)
         changes: list[Change] = []
-        if apply(task, decide(task), at=now):
+        if apply(task, values, at=now):
             with session.no_autoflush:  # first it is looked at, then written
                 further = await consequences(Subtasks(session, user.id), before, task, at=now)
             await tasks.save(task, at=now)
