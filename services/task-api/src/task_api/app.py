@@ -68,7 +68,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     app = create_service(
         settings,
         package="task_api",
-        api_version="1.1",
+        api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
