@@ -2,14 +2,16 @@
 
 import base64
 import string
+from typing import Any
 
 import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chassis.testing import bearer
+from chassis.testing import bearer, settings_for
 from task_api.sealing import BrokenSealError, Seal
+from task_api.settings import TaskApiSettings
 
 TASKS, ALICE = "/api/v1/tasks", bearer("alice")
 SECRET, PURPOSE = b"a secret of thirty-two bytes long", b"a test"
@@ -82,3 +84,15 @@ async def test_a_cursor_of_a_list_has_one_spelling(client: httpx2.AsyncClient) -
             assert (response.status_code, response.json()["code"]) == (422, "invalid_cursor"), other
             tried += 1
     assert tried
+
+
+def test_in_production_the_secret_of_cursors_must_be_set() -> None:
+    production: dict[str, Any] = {
+        "environment": "production",
+        "auth_hs256_secret": None,
+        "auth_jwks_url": "https://id.example.com/k",
+    }
+    for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), ("short", "at least 32 bytes")):
+        with pytest.raises(ValueError, match=complaint):
+            settings_for(TaskApiSettings, **production, cursor_secret=secret)
+    assert settings_for(TaskApiSettings, **production, cursor_secret="s" * 32).cursor_key == b"s" * 32
