@@ -1,10 +1,12 @@
 """A person in front of the whole real stack."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import psutil
 import pytest
 import uuid_utils
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -83,6 +85,19 @@ class Person:
         assert await within(PATIENCE, complete, 0.1), f"only {items} of {count} notifications arrived"
         assert len(items) == count
         return items
+
+
+@pytest.fixture
+async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
+    """Leave the stack to the next test as it was found, whatever this one froze or stopped."""
+    yield
+    for name, part in stack.report["parts"].items():
+        if part["pid"] is not None:
+            with suppress(psutil.NoSuchProcess):  # it has just ended, so it was not frozen
+                stack.resume(name)
+    for name in stack.report["parts"]:
+        await stack.start_part(name)
+    await stack.wait_all_ready()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,17 +13,8 @@ if TYPE_CHECKING:
 
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
-    """Leave the stack to the next test as it was found, whatever this one stopped."""
-    yield
-    for name in stack.report["parts"]:
-        await stack.start_part(name)
-    await stack.wait_all_ready()
 
 
 @pytest.mark.parametrize("part", ["kafka", "daprd-task-api"])

@@ -22,20 +22,10 @@ if TYPE_CHECKING:
 
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
 PUBLISH_TIMEOUT, DELIVERY_TIMEOUT, DELIVERY_RETRY = 10.0, 4.0, 3.0  # components/resiliency.yaml
 SIDECAR = "daprd-task-api"
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
-    """Leave the stack to the next test as it was found."""
-    yield
-    for name in stack.report["parts"]:
-        await stack.start_part(name)
-        stack.resume(name)
-    await stack.wait_all_ready()
 
 
 @pytest.fixture

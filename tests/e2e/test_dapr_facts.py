@@ -24,20 +24,12 @@ if TYPE_CHECKING:
 
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
 SIDECAR = "daprd-task-api"
 MORE_THAN_A_RECORD_HOLDS = "ö" * 600_000
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
-    """Leave the stack to the next test as it was found."""
-    yield
-    stack.resume("kafka")
-    await stack.wait_all_ready()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,16 +14,7 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
-    """Leave the stack to the next test as it was found, whatever this one stopped."""
-    yield
-    for name in stack.report["parts"]:
-        await stack.start_part(name)
-    await stack.wait_all_ready()
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 
 
 @pytest.fixture

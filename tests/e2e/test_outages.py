@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
 
 OUTAGE = 70.0
@@ -28,15 +27,6 @@ OUTAGE = 70.0
 
 EVENTS = 70
 TABLES = {"audit-worker": "audit_entries", "notifier": "notifications"}
-
-
-@pytest.fixture(autouse=True)
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
-    """Leave the stack to the next test as it was found."""
-    yield
-    stack.resume("postgres")
-    await stack.start_part("postgres")
-    await stack.wait_all_ready()
 
 
 async def letters_in_kafka(kafka: str) -> int:

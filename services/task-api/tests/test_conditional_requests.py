@@ -20,6 +20,9 @@ REPLACEMENT: dict[str, Any] = {
     "priority": "high",
     "due_at": None,
     "completed": False,
+    "tags": [],
+    "parent_id": None,
+    "recurrence": None,
 }
 WRITES: list[tuple[str, str, object]] = [
     ("PUT", "", REPLACEMENT),

@@ -75,7 +75,8 @@ async def test_the_answer_is_the_one_given_then_whatever_happened_since(
     ("method", "action", "body"),
     [("PATCH", "", {"title": "x"}), ("DELETE", "", None), ("POST", "/complete", None), ("POST", "/reopen", None),
      ("POST", "/restore", None), ("PUT", "", {"title": "x", "description": None, "priority": "low", "due_at": None,
-                                              "completed": True})],
+                                              "completed": True, "tags": [], "parent_id": None,
+                                              "recurrence": None})],
 )  # fmt: skip
 async def test_every_write_takes_a_key_even_one_that_changes_nothing(
     client: httpx2.AsyncClient, method: str, action: str, body: object

@@ -111,6 +111,16 @@ def statements_of(app: FastAPI) -> Iterator[list[tuple[str, tuple[object, ...]]]
         event.remove(engine, "before_cursor_execute", note)
 
 
+async def explanation(url: str, statement: str, parameters: tuple[object, ...]) -> str:
+    """Give PostgreSQL's plan of a statement, for these parameters, as JSON."""
+    connection = await asyncpg.connect(url)
+    try:
+        explained: str = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+    finally:
+        await connection.close()
+    return explained
+
+
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
@@ -176,12 +186,8 @@ async def test_the_usual_orders_begin_at_the_cursor_and_sort_nothing(
     page = await client.get(f"{TASKS}?{query}&limit=20", headers=bearer("big"))
     with statements_of(app) as seen:
         await client.get(f"{TASKS}?{query}&limit=20&cursor={page.json()['next_cursor']}", headers=bearer("big"))
-    connection = await asyncpg.connect(crowded_url)
-    try:
-        ((statement, parameters),) = seen
-        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
-    finally:
-        await connection.close()
+    ((statement, parameters),) = seen
+    explained = await explanation(crowded_url, statement, parameters)
     found = list(nodes(json.loads(explained)[0]["Plan"]))
     assert [node["Node Type"] for node in found] == ["Limit", "Index Scan"], explained
     assert found[1]["Index Name"] == index
@@ -195,12 +201,8 @@ async def test_words_and_tags_are_found_together_with_their_owner_in_one_index(
     app, client = crowded
     with statements_of(app) as seen:
         await client.get(f"{TASKS}?{query}", headers=bearer("big"))
-    connection = await asyncpg.connect(crowded_url)
-    try:
-        ((statement, parameters),) = seen
-        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
-    finally:
-        await connection.close()
+    ((statement, parameters),) = seen
+    explained = await explanation(crowded_url, statement, parameters)
     scans = [node for node in nodes(json.loads(explained)[0]["Plan"]) if node.get("Index Name") == "tasks_search_idx"]
     owner = "\x01" + hashlib.md5(b"big", usedforsecurity=False).hexdigest()
     assert scans, explained

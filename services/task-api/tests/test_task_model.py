@@ -1,4 +1,4 @@
-"""Order, subtasks and recurrence as a frontend sees them, and the events of all that changes with a task."""
+"""Subtasks and recurrence as a frontend sees them, and the events of all that changes with a task."""
 
 import asyncio
 from typing import Any
@@ -48,57 +48,6 @@ async def events_in(database: Database) -> list[tuple[int, int, str]]:
     async with database.session() as session:
         events = (await session.exec(select(OutboxEvent).order_by(col(OutboxEvent.id)))).all()
     return [(event.aggregate_id, event.aggregate_version, event.type) for event in events]
-
-
-# Order
-
-
-async def order(client: httpx2.AsyncClient) -> list[int]:
-    return [task["id"] for task in await all_of(client, sort="position")]
-
-
-async def test_new_tasks_come_last_and_moves_put_them_anywhere(client: httpx2.AsyncClient) -> None:
-    a, b, c, d = [await create(client) for _ in range(4)]
-    ids = {name: task["id"] for name, task in zip("abcd", (a, b, c, d), strict=True)}
-
-    async def shown() -> str:
-        return "".join(name for one in await order(client) for name in ids if ids[name] == one)
-
-    assert await shown() == "abcd"
-    await post(client, d, "move", before=a["id"])
-    assert await shown() == "dabc"
-    await post(client, d, "move", after=b["id"])
-    assert await shown() == "abdc"
-    await post(client, a, "move", after=c["id"])
-    assert await shown() == "bdca"
-    moved = await post(client, c, "move", after=b["id"])
-    assert await shown() == "bcda"
-    assert moved["version"] == 2
-    ids["e"] = (await create(client))["id"]
-    assert await shown() == "bcdae"
-
-
-async def test_moves_to_one_place_at_once_all_get_places_of_their_own(client: httpx2.AsyncClient) -> None:
-    tasks = [await create(client) for _ in range(10)]
-    await asyncio.gather(*(post(client, task, "move", after=tasks[0]["id"]) for task in tasks[2:]))
-    shown = await all_of(client, sort="position")
-    assert (shown[0]["id"], shown[-1]["id"]) == (tasks[0]["id"], tasks[1]["id"])
-    assert len({task["position"] for task in shown}) == len(tasks)
-
-
-async def test_a_move_names_one_other_own_task(client: httpx2.AsyncClient) -> None:
-    task, other, gone = [await create(client) for _ in range(3)]
-    bobs = await create(client, BOB)
-    await client.delete(f"{TASKS}/{gone['id']}", headers=ALICE)
-    path = f"{TASKS}/{task['id']}/move"
-    for anchor in (bobs["id"], gone["id"], task["id"], 987654):
-        answer = await client.post(path, json={"after": anchor}, headers=ALICE)
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_move")
-        assert answer.json()["errors"][0]["field"] == "after"
-    for body in ({}, {"after": other["id"], "before": other["id"]}, {"after": 0}, {"after": "x"}, {"to": 1}):
-        assert (await client.post(path, json=body, headers=ALICE)).status_code == 422
-    assert (await client.post(path, json={"after": task["id"]}, headers=BOB)).status_code == 403
-    assert await order(client) == [task["id"], other["id"]]
 
 
 # Subtasks

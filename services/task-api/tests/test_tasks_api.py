@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.testing import bearer, make_token
+from task_api.tasks.schemas import RecurrencePatch, RecurrenceReplace, TaskPatch, TaskReplace
 
 TASKS = "/api/v1/tasks"
 ALICE, BOB = bearer("alice"), bearer("bob")
@@ -26,7 +27,6 @@ FULL: dict[str, Any] = {
     "parent_id": None,
     "recurrence": {"rule": "FREQ=MONTHLY", "anchor": "due", "time_zone": "Europe/Paris"},
 }
-SINCE_1_1 = {"tags", "parent_id", "recurrence"}
 
 
 async def create(client: httpx2.AsyncClient, headers: dict[str, str] = ALICE, **fields: object) -> dict[str, Any]:
@@ -68,22 +68,37 @@ async def test_put_replaces_everything_that_can_be_set(client: httpx2.AsyncClien
     assert (FULL | {"description": None, "version": 2}).items() <= response.json().items()
 
 
-@pytest.mark.parametrize("left_out", sorted(FULL.keys() - SINCE_1_1))
-async def test_put_refuses_a_partial_body_instead_of_wiping_fields(client: httpx2.AsyncClient, left_out: str) -> None:
+FIELDS: list[tuple[str, ...]] = [(name,) for name in TaskReplace.model_fields]
+FIELDS += [("recurrence", name) for name in RecurrenceReplace.model_fields]
+
+
+@pytest.mark.parametrize("left_out", FIELDS, ids=".".join)
+async def test_put_refuses_a_partial_body_and_changes_nothing(
+    client: httpx2.AsyncClient, left_out: tuple[str, ...]
+) -> None:
     task = await create(client, **{name: value for name, value in FULL.items() if name != "completed"})
-    body = {name: value for name, value in FULL.items() if name != left_out}
+    body = json.loads(json.dumps(FULL | {"title": "changed"}))
+    inner = body
+    for name in left_out[:-1]:
+        inner = inner[name]
+    del inner[left_out[-1]]
     response = await client.put(f"{TASKS}/{task['id']}", json=body, headers=ALICE)
-    assert response.status_code == 422
-    assert response.json()["errors"] == [{"field": left_out, "message": "Field required"}]
+    assert (response.status_code, response.json()["code"]) == (422, "validation_error")
+    assert response.json()["errors"] == [{"field": ".".join(left_out), "message": "Field required"}]
     assert (await client.get(f"{TASKS}/{task['id']}", headers=ALICE)).json() == task
 
 
-async def test_put_leaves_alone_what_clients_of_1_0_do_not_know(client: httpx2.AsyncClient) -> None:
+def test_put_sets_all_that_a_patch_can_set() -> None:
+    assert TaskReplace.model_fields.keys() == TaskPatch.model_fields.keys() == FULL.keys()
+    assert RecurrenceReplace.model_fields.keys() == RecurrencePatch.model_fields.keys() == FULL["recurrence"].keys()
+
+
+async def test_put_takes_null_for_all_that_may_be_empty(client: httpx2.AsyncClient) -> None:
     task = await create(client, **{name: value for name, value in FULL.items() if name != "completed"})
-    body = {name: value for name, value in FULL.items() if name not in SINCE_1_1} | {"title": "changed"}
-    response = await client.put(f"{TASKS}/{task['id']}", json=body, headers=ALICE)
+    empty = dict.fromkeys(("description", "due_at", "parent_id", "recurrence")) | {"tags": []}
+    response = await client.put(f"{TASKS}/{task['id']}", json=FULL | empty, headers=ALICE)
     assert response.status_code == 200
-    assert {name: response.json()[name] for name in SINCE_1_1} == {name: task[name] for name in SINCE_1_1}
+    assert (FULL | empty | {"version": 2}).items() <= response.json().items()
 
 
 PATCHES = st.fixed_dictionaries(

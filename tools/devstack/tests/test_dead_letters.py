@@ -1,13 +1,11 @@
 """`make dlq` before an API that answers as the consumers do, or worse."""
 
-import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tools.devstack.tests.json_server import Asked, JsonServer
 from typing_extensions import override
 
 from devstack.__main__ import main
@@ -15,49 +13,29 @@ from devstack.dead_letter_desk import DeadLetterDesk, Json
 from devstack.failures import ProvisionError
 
 
-class Api:
+class Api(JsonServer):
     """Answers what it was told to, in turn, and remembers what was asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.answers: list[tuple[int, object]] = []
         self.seen: list[tuple[str, str, Json | None]] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                api.seen.append((self.command, self.path, json.loads(body) if body else None))
-                status, answer = api.answers.pop(0)
-                data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET
-
-            @override
-            def log_message(self, *_: object) -> None: ...
-
-        return Handler
+    @override
+    def answer(self, asked: Asked) -> tuple[int, object]:
+        self.seen.append((asked.method, asked.path, asked.body))
+        return self.answers.pop(0)
 
     @property
     def desk(self) -> DeadLetterDesk:
-        return DeadLetterDesk(f"http://127.0.0.1:{self.server.server_port}", "the-token")
+        return DeadLetterDesk(self.url, "the-token")
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
     api = Api()
-    thread = threading.Thread(target=api.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield api
-    api.server.shutdown()
-    api.server.server_close()
-    thread.join()
+    with api.serving():
+        yield api
 
 
 def test_every_page_of_open_letters_is_read(api: Api) -> None:

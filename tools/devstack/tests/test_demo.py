@@ -1,10 +1,8 @@
 import io
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tools.devstack.tests.json_server import Asked, JsonServer
 from typing_extensions import override
 
 from devstack import demo as demo_module
@@ -15,15 +13,15 @@ from devstack.failures import ProvisionError
 Item = dict[str, object]
 
 
-class Services:
+class Services(JsonServer):
     """Answers for the three services, as they would or worse."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.audit: list[Item] = [self.entry("task.created", 1), self.entry("task.completed", 2)]
         self.inbox: list[Item] = [{"task_id": 7, "type": kind, "title": "t"} for kind in self.kinds()]
         self.create_status = 201
-        self.seen: list[tuple[str, str, str]] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.seen: list[tuple[str, str, str | None]] = []
 
     @staticmethod
     def kinds() -> tuple[str, str]:
@@ -33,39 +31,19 @@ class Services:
     def entry(kind: str, version: int) -> Item:
         return {"task_id": 7, "type": kind, "task_version": version, "actor": "alice", "hash": "ab" * 32}
 
-    def answer(self, method: str, path: str) -> tuple[int, Item]:
-        if path.startswith("/api/v1/audit"):
+    @override
+    def answer(self, asked: Asked) -> tuple[int, Item]:
+        self.seen.append((asked.method, asked.path, asked.credential))
+        if asked.path.startswith("/api/v1/audit"):
             return 200, {"items": self.audit}
-        if path.startswith("/api/v1/notifications"):
+        if asked.path.startswith("/api/v1/notifications"):
             return 200, {"items": self.inbox}
-        if path == "/api/v1/tasks" and method == "POST":
+        if asked.path == "/api/v1/tasks" and asked.method == "POST":
             return self.create_status, {"id": 7, "title": "Buy milk", "completed": False, "version": 1}
         return 200, {"id": 7, "title": "Buy milk", "completed": True, "version": 2}
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        services = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                services.seen.append((self.command, self.path, self.headers["Authorization"]))
-                status, body = services.answer(self.command, self.path)
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_GET
-
-            @override
-            def log_message(self, *_: object) -> None: ...
-
-        return Handler
-
     def demo(self, screen: io.StringIO) -> Demo:
-        url = f"http://127.0.0.1:{self.server.server_port}"
-        urls = dict.fromkeys(("task-api", "audit-worker", "notifier"), url)
+        urls = dict.fromkeys(("task-api", "audit-worker", "notifier"), self.url)
         return Demo(Console.on(screen), urls, "alice", "the-token", "make token")
 
 
@@ -73,12 +51,8 @@ class Services:
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     monkeypatch.setattr(demo_module, "_PATIENCE", 0.3)
     services = Services()
-    thread = threading.Thread(target=services.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield services
-    services.server.shutdown()
-    services.server.server_close()
-    thread.join()
+    with services.serving():
+        yield services
 
 
 def test_the_story_is_told_from_the_token_to_the_notification(services: Services) -> None:

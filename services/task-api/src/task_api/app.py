@@ -21,7 +21,7 @@ from task_api.sync.stream import ChangeStreams
 from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
-from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.cursors import ListCursors
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -53,7 +53,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         )
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
         outbox = Outbox(relay, live)
-        app.state.task_service = TaskService(outbox, CursorSeal(settings.cursor_key))
+        app.state.task_service = TaskService(outbox, ListCursors(settings.cursor_key))
         app.state.task_bulk = TaskBulk(outbox)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
@@ -68,7 +68,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     app = create_service(
         settings,
         package="task_api",
-        api_version="1.1",
+        api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.

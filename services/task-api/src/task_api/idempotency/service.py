@@ -115,8 +115,4 @@ class Idempotency:
 
 def forgetting_expired_keys(idempotency: Idempotency, database: Database) -> AbstractAsyncContextManager[None]:
     """Purge expired keys in the background; every replica may, none waits for another."""
-
-    async def purge() -> None:
-        await idempotency.purge(database)
-
-    return repeating("forget-idempotency-keys", _PURGE_INTERVAL, purge)
+    return repeating("forget-idempotency-keys", _PURGE_INTERVAL, lambda: idempotency.purge(database))

@@ -1,24 +1,21 @@
-"""Cursors of the feed: opaque, signed, and of use to one user only.
+"""Cursors of the feed: opaque, sealed, and of use to one user only.
 
-A cursor is base64url of a packed position and an HMAC over it and the user's id. Nothing in it is secret, and its
-owner's tasks are all that a statement ever reads; the signature is there so that nobody builds on what is inside.
+A cursor is a packed position, sealed for its user. Its owner's tasks are all that a statement ever reads; the seal is
+there so that nobody builds on what is inside.
 """
 
-import base64
-import binascii
 import hashlib
-import hmac
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from chassis.errors import FieldProblem, InvalidInputError
+from task_api.sealing import BrokenSealError, Seal
 from task_api.sync.models import Position
 
 MAX_CURSOR_CHARS: Final = 128
 _VERSION: Final = 1
 _LAYOUT: Final = struct.Struct(">BQQQI8s")  # version, xid, task, full sync until, hour of issue, history
-_MAC_BYTES: Final = 16
 _HOUR: Final = 3600
 
 
@@ -46,6 +43,11 @@ class Cursor:
     history: bytes
     hour: int
 
+    @classmethod
+    def of(cls, position: Position, history: str, now: float) -> Self:
+        """Make the cursor of a place in a history's feed."""
+        return cls(position, digest(history), int(now // _HOUR))
+
     def age(self, now: float) -> float:
         """Give the seconds since it was given out, at most an hour too many."""
         return now - self.hour * _HOUR
@@ -60,18 +62,13 @@ class CursorCodec:
     """Writes and reads cursors."""
 
     def __init__(self, secret: bytes) -> None:
-        # A key of its own, so that no other signature made with the same secret is ever a cursor.
-        self._key = hmac.digest(secret, b"taskwire feed cursor", "sha256")
+        self._seal = Seal(secret, b"taskwire feed cursor")
 
-    def write(self, owner_id: str, position: Position, history: str, now: float) -> str:
-        """Make the cursor of a place in a user's feed."""
-        return self.rewrite(owner_id, Cursor(position, digest(history), int(now // _HOUR)))
-
-    def rewrite(self, owner_id: str, cursor: Cursor) -> str:
-        """Give a cursor that was read as text again."""
+    def write(self, owner_id: str, cursor: Cursor) -> str:
+        """Give a user's cursor as text."""
         place = cursor.position
         body = _LAYOUT.pack(_VERSION, place.xid, place.task_id, place.full_until, cursor.hour, cursor.history)
-        return base64.urlsafe_b64encode(body + self._mac(owner_id, body)).decode().rstrip("=")
+        return self._seal.close(body, bound_to=owner_id.encode())
 
     def read(self, owner_id: str, text: str, *, field: str) -> Cursor:
         """Read a cursor.
@@ -85,18 +82,12 @@ class CursorCodec:
             InvalidCursorError: It was not made here, or for somebody else.
         """
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
+            body = self._seal.open(text, bound_to=owner_id.encode())
+        except BrokenSealError:
             raise InvalidCursorError(field) from None
-        body, mac = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
-        # Base64 has more than one spelling of the same bytes; only the one that was given out is a cursor.
-        genuine = base64.urlsafe_b64encode(raw).decode().rstrip("=") == text
-        if not genuine or len(body) != _LAYOUT.size or not hmac.compare_digest(mac, self._mac(owner_id, body)):
+        if len(body) != _LAYOUT.size:
             raise InvalidCursorError(field)
         version, xid, task_id, full_until, hour, history = _LAYOUT.unpack(body)
         if version != _VERSION:
             raise InvalidCursorError(field)
         return Cursor(Position(xid, task_id, full_until), history, hour)
-
-    def _mac(self, owner_id: str, body: bytes) -> bytes:
-        return hmac.digest(self._key, body + owner_id.encode(), "sha256")[:_MAC_BYTES]

@@ -7,8 +7,8 @@ cursor, and only once its reader has taken what it read before, so nothing is ev
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import ClassVar, Final
 
 from prometheus_client import Gauge
@@ -16,6 +16,7 @@ from prometheus_client import Gauge
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.errors import ApiError, UnavailableError
 from chassis.logging import get_logger
+from chassis.periodic import in_background
 from task_api.sync.repository import FeedRepository
 
 _REST: Final = 0.05
@@ -133,16 +134,9 @@ class LiveFeed:
         for subscription in self._subscriptions:
             subscription.end()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Look for changes in the background until the block ends."""
-        task = asyncio.create_task(self._run(), name="live-feed")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background("live-feed", self._run)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

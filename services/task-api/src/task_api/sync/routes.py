@@ -96,7 +96,8 @@ async def list_changes(
     else:
         part = await sync.since(user, session, sync.read_cursor(user, cursor, field="query.cursor"), limit)
     items = [TaskChange.of(task) for task in part.page.tasks]
-    return TaskChanges(items=items, next_cursor=part.next_cursor, has_more=part.page.has_more)
+    next_cursor = sync.write_cursor(user, part.next_cursor)
+    return TaskChanges(items=items, next_cursor=next_cursor, has_more=part.page.has_more)
 
 
 @router.get("/stream", summary="Stream changes as they happen", response_class=EventStreamResponse, responses=_STREAM)

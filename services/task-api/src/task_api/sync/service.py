@@ -36,7 +36,7 @@ class Part:
 
     page: FeedPage
     full_until: int
-    next_cursor: str
+    next_cursor: Cursor
 
 
 class SyncService:
@@ -54,13 +54,9 @@ class SyncService:
         """
         return self._codec.read(user.id, cursor, field=field)
 
-    def read_own(self, user: Principal, part: Part) -> Cursor:
-        """Read the cursor of the place after a part."""
-        return self._codec.read(user.id, part.next_cursor, field="cursor")
-
-    def rewrite(self, user: Principal, cursor: Cursor) -> str:
-        """Give a cursor as text again."""
-        return self._codec.rewrite(user.id, cursor)
+    def write_cursor(self, user: Principal, cursor: Cursor) -> str:
+        """Give a cursor as the text that this user may come back with."""
+        return self._codec.write(user.id, cursor)
 
     async def begin(self, user: Principal, session: AsyncSession, limit: int) -> Part:
         """Give the first part of everything there is."""
@@ -68,7 +64,7 @@ class SyncService:
         if await feed.restamp(user.id):
             await session.commit()
         page = await feed.page(owner_id=user.id, after=BEGINNING, limit=limit)
-        return self._part(user, page, full_until=page.head.horizon)
+        return self._part(page, full_until=page.head.horizon)
 
     async def since(self, user: Principal, session: AsyncSession, cursor: Cursor, limit: int) -> Part:
         """Give what changed since a cursor.
@@ -82,24 +78,23 @@ class SyncService:
         page = await FeedRepository(session).page(owner_id=user.id, after=cursor.position, limit=limit)
         if digest(page.head.history) != cursor.history:
             raise CursorExpiredError("The cursor is from before the database was restored or moved; sync in full.")
-        return self._part(user, page, full_until=cursor.position.full_until)
+        return self._part(page, full_until=cursor.position.full_until)
 
     async def now(self, user: Principal, session: AsyncSession) -> Part:
         """Give an empty part: the place after everything that may be read now."""
         page = await FeedRepository(session).page(owner_id=user.id, after=Position(MAX_BIGINT, 0), limit=1)
-        return self._part(user, page, full_until=0)
+        return self._part(page, full_until=0)
 
-    def cursor_after(self, user: Principal, part: Part, task: Task) -> str:
+    def cursor_after(self, part: Part, task: Task) -> Cursor:
         """Give the cursor of the place after one of a part's tasks."""
         position = Position(task.changed_xid or 0, task.id or 0, part.full_until)
-        return self._codec.write(user.id, position, part.page.head.history, time.time())
+        return Cursor.of(position, part.page.head.history, time.time())
 
-    def _part(self, user: Principal, page: FeedPage, *, full_until: int) -> Part:
+    def _part(self, page: FeedPage, *, full_until: int) -> Part:
         if page.has_more:
             last = page.tasks[-1]
             position = Position(last.changed_xid or 0, last.id or 0, full_until)
         else:
             # Everything below the horizon is told, so the next part begins there, and the full sync is over.
             position = Position(page.head.horizon, 0)
-        cursor = self._codec.write(user.id, position, page.head.history, time.time())
-        return Part(page, full_until, cursor)
+        return Part(page, full_until, Cursor.of(position, page.head.history, time.time()))

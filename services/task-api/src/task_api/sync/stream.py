@@ -53,7 +53,7 @@ class ChangeStreams:
         """
         if cursor is None:
             async with self._live.readers, self._database.session() as session:
-                cursor = self._sync.read_own(user, await self._sync.now(user, session))
+                cursor = (await self._sync.now(user, session)).next_cursor
         return self._events(user, subscription, cursor, await self._read(user, cursor))
 
     async def _read(self, user: Principal, cursor: Cursor) -> Part:
@@ -64,15 +64,16 @@ class ChangeStreams:
         self, user: Principal, subscription: Subscription, cursor: Cursor, part: Part
     ) -> AsyncIterator[bytes]:
         # An id without data is no event, but the client keeps it: should the connection break now, it resumes here.
-        yield format_sse_event(id=self._sync.rewrite(user, cursor), retry=random.randint(*_RETRY_MS))  # noqa: S311
+        yield format_sse_event(id=self._sync.write_cursor(user, cursor), retry=random.randint(*_RETRY_MS))  # noqa: S311
         live = False
         while True:
             for task in part.page.tasks:
                 if live:
                     _lag.observe(max(0.0, time.time() - task.updated_at.timestamp()))
                 change = TaskChange.of(task).model_dump_json()
-                yield format_sse_event(event="change", id=self._sync.cursor_after(user, part, task), data_str=change)
-            cursor = self._sync.read_own(user, part)
+                place = self._sync.write_cursor(user, self._sync.cursor_after(part, task))
+                yield format_sse_event(event="change", id=place, data_str=change)
+            cursor = part.next_cursor
             if not part.page.has_more:
                 async for comment in self._silence(user, subscription):
                     yield comment

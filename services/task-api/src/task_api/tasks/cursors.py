@@ -1,24 +1,21 @@
 """Cursors of task lists: where a page ended, sealed for one user and one query.
 
-A cursor is the sort keys of the last item, a fingerprint of the query and one of the user, and an HMAC over
-them. Callers cannot make or alter one, so what is in it may go into a statement as it is; and a cursor cannot be
-carried to another query, where it would silently skip tasks, nor to another user.
+A cursor is the sort keys of the last item, a fingerprint of the query and one of the user. Callers cannot make or
+alter one, so what is in it may go into a statement as it is; and a cursor cannot be carried to another query, where it
+would silently skip tasks, nor to another user.
 """
 
-import base64
-import binascii
 import hashlib
-import hmac
 import json
 from collections.abc import Sequence
 from typing import Final
 
 from chassis.errors import FieldProblem, InvalidInputError
+from task_api.sealing import BrokenSealError, Seal
 
 MAX_LIST_CURSOR_CHARS: Final = 2_000
 """A title of 200 control characters, each escaped, makes the longest, of about 1,700."""
 _FINGERPRINT_BYTES: Final = 9
-_SEAL_BYTES: Final = 16
 
 
 class InvalidCursorError(InvalidInputError):
@@ -41,14 +38,13 @@ class CursorMismatchError(InvalidInputError):
         super().__init__(f"cursor {message}", errors=[FieldProblem(field="query.cursor", message=message)])
 
 
-class CursorSeal:
-    """Makes and reads cursors with one secret, the same in every replica."""
+class ListCursors:
+    """Writes and reads cursors."""
 
     def __init__(self, secret: bytes) -> None:
-        # Derived, so that a secret with another purpose can be the source and nothing here reveals it.
-        self._key = hmac.digest(secret, b"taskwire list cursors 1", "sha256")
+        self._seal = Seal(secret, b"taskwire list cursors 1")
 
-    def seal(self, keys: Sequence[str], *, user_id: str, query: str) -> str:
+    def write(self, keys: Sequence[str], *, user_id: str, query: str) -> str:
         """Make the cursor for what comes after an item.
 
         Args:
@@ -56,11 +52,10 @@ class CursorSeal:
             user_id: Whose list it is.
             query: Filters and sort in one normal form.
         """
-        marks = _fingerprint(query) + _fingerprint(user_id)
-        content = marks + json.dumps(list(keys), ensure_ascii=False, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._mac(content) + content).decode().rstrip("=")
+        content = json.dumps(list(keys), ensure_ascii=False, separators=(",", ":")).encode()
+        return self._seal.close(_marks(query, user_id) + content)
 
-    def open(self, cursor: str, *, user_id: str, query: str) -> list[str]:
+    def read(self, cursor: str, *, user_id: str, query: str) -> list[str]:
         """Give the sort keys in a cursor.
 
         Raises:
@@ -68,20 +63,18 @@ class CursorSeal:
             CursorMismatchError: It is ours and belongs elsewhere.
         """
         try:
-            # With the alphabet checked and no stray bits: else one cursor could be written in many ways.
-            data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
+            content = self._seal.open(cursor)
+        except BrokenSealError as error:
             raise InvalidCursorError from error
-        seal, content = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
-        if not hmac.compare_digest(seal, self._mac(content)):
-            raise InvalidCursorError
-        marks, keys = content[: 2 * _FINGERPRINT_BYTES], content[2 * _FINGERPRINT_BYTES :]
-        if marks != _fingerprint(query) + _fingerprint(user_id):
+        # In the content and not bound to the seal: one that belongs elsewhere is told from one that is not ours.
+        marks = _marks(query, user_id)
+        if not content.startswith(marks):
             raise CursorMismatchError
-        return [str(key) for key in json.loads(keys)]
+        return [str(key) for key in json.loads(content.removeprefix(marks))]
 
-    def _mac(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, "sha256")[:_SEAL_BYTES]
+
+def _marks(query: str, user_id: str) -> bytes:
+    return _fingerprint(query) + _fingerprint(user_id)
 
 
 def _fingerprint(text: str) -> bytes:

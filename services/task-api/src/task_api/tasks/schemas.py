@@ -131,7 +131,7 @@ TimeZone = Annotated[str, Field(max_length=64, examples=["Europe/Paris"]), After
 
 
 class RecurrenceIn(TaskRequest):
-    """How a task comes again."""
+    """How a new task comes again."""
 
     rule: RuleText
     anchor: AnchorOf = "due"
@@ -159,28 +159,29 @@ def _without_defaults(schema: JsonDict) -> None:
                 field.pop("default", None)
 
 
+class RecurrenceReplace(TaskRequest):
+    """How a task comes again from now on."""
+
+    rule: RuleText
+    anchor: AnchorOf
+    time_zone: TimeZone
+
+
 class TaskReplace(TaskRequest):
-    """All that a caller can set. Fields are required, as a missing one would be wiped.
-
-    Those that came after release 1.0 of the API are not: clients of that time leave them out, and they stay as they
-    are.
-    """
-
-    model_config = ConfigDict(json_schema_extra=_without_defaults)
+    """All that a caller can set. Every field is required, as a missing one would be wiped."""
 
     title: Title
     description: Description | None
     priority: Priority
     due_at: DueAt | None
     completed: StrictBool
-    tags: Tags = []
-    parent_id: ParentId | None = None
-    recurrence: RecurrenceIn | None = None
+    tags: Tags
+    parent_id: ParentId | None
+    recurrence: RecurrenceReplace | None
 
     def changes(self) -> dict[str, Any]:
-        """Give what to set; a recurrence is replaced as a whole."""
-        values = self.model_dump(exclude_unset=True)
-        return values if self.recurrence is None else values | {"recurrence": self.recurrence.model_dump()}
+        """Give all that can be set."""
+        return self.model_dump()
 
 
 def _as_a_patch(schema: JsonDict) -> None:

@@ -12,7 +12,7 @@ from chassis.identity import Principal
 from chassis.pagination import Page
 from task_api.outbox.service import Outbox
 from task_api.tasks.consequences import Change, check_recurrence, consequences, merged
-from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.cursors import ListCursors
 from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
@@ -40,7 +40,7 @@ class TaskForbiddenError(ForbiddenError):
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox, cursors: CursorSeal) -> None:
+    def __init__(self, outbox: Outbox, cursors: ListCursors) -> None:
         self._outbox = outbox
         self._cursors = cursors
 
@@ -52,12 +52,12 @@ class TaskService:
             CursorMismatchError: The cursor belongs to another list.
         """
         tasks, query, now = TaskRepository(session), wanted.query(), datetime.now(UTC)
-        after = None if wanted.cursor is None else self._cursors.open(wanted.cursor, user_id=user.id, query=query)
+        after = None if wanted.cursor is None else self._cursors.read(wanted.cursor, user_id=user.id, query=query)
         found = await tasks.page(user.id, wanted, after=after, now=now)
         total = await tasks.count(user.id, wanted.matching, now=now) if wanted.total else None
         shown, next_cursor = found[: wanted.limit], None
         if len(found) > wanted.limit:
-            next_cursor = self._cursors.seal(keys_of(shown[-1]), user_id=user.id, query=query)
+            next_cursor = self._cursors.write(keys_of(shown[-1]), user_id=user.id, query=query)
         return Page(items=[row[0] for row in shown], next_cursor=next_cursor, total=total)
 
     async def create_task(
@@ -137,7 +137,7 @@ class TaskService:
             position = position_between(low, high, now=datetime.now(UTC))
         except ValueError as error:
             raise InvalidMoveError(field, f"leaves no room: {error}; move that task first") from error
-        return await self._change(user, session, task_id, lambda _: {"position": position}, terms)
+        return await self._alter(user, session, task, {"position": position}, terms)
 
     async def set_completed(
         self, user: Principal, session: AsyncSession, task_id: int, terms: Terms = UNCONDITIONAL, *, completed: bool
@@ -201,15 +201,20 @@ class TaskService:
         *,
         deleted: bool = False,
     ) -> Task:
-        """Lock, check, apply what `decide` says and what follows from it; no event when nothing differs."""
+        """Lock, check and alter as `decide` says."""
         tasks = TaskRepository(session)
         task = await tasks.lock(task_id, owner_id=user.id, deleted=deleted)
         task = task or await _refuse(tasks, task_id, deleted=deleted)
         terms.check(task)
-        before = task.snapshot()
-        now = datetime.now(UTC)
+        return await self._alter(user, session, task, decide(task), terms)
+
+    async def _alter(
+        self, user: Principal, session: AsyncSession, task: Task, values: Mapping[str, Any], terms: Terms
+    ) -> Task:
+        """Give a locked task other values, and what follows from them; no event when nothing differs."""
+        tasks, before, now = TaskRepository(session), task.snapshot(), datetime.now(UTC)
         changes: list[Change] = []
-        if apply(task, decide(task), at=now):
+        if apply(task, values, at=now):
             with session.no_autoflush:  # first it is looked at, then written
                 further = await consequences(Subtasks(session, user.id), before, task, at=now)
             await tasks.save(task, at=now)
