@@ -60,9 +60,9 @@ def _parts(result: Result) -> list[str]:
         sum(count for (_, kind), count in counts.items() if kind is wanted)
         for wanted in (Kind.KILL, Kind.FREEZE, Kind.STOP)
     ]
-    slowest = f"{max((took for _, took in blows), default=0.0):.1f} s"
-    lines.append(f"{'all':<20}{totals[0]:>8}{totals[1]:>8}{totals[2]:>9}{slowest:>19}")
-    return lines
+    struck, longest = max(blows, key=lambda blow: blow[1])
+    lines.append(f"{'all':<20}{totals[0]:>8}{totals[1]:>8}{totals[2]:>9}{f'{longest:.1f} s':>19}")
+    return [*lines, "", f"The slowest one followed the {struck.fault.kind} of {struck.part}."]
 
 
 def _counts(result: Result) -> list[str]:
