@@ -7,6 +7,9 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.history.recorder import CompletionRecorder
+from task_api.history.routes import router as history_router
+from task_api.history.service import HistoryService
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
@@ -29,6 +32,7 @@ from task_api.tasks.service import TaskService
 def create_app(settings: TaskApiSettings) -> FastAPI:
     """Make the application; its lifespan runs the relay and looks for changes on behalf of open streams."""
     idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
+    cursors = CursorSeal(settings.cursor_key)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -52,9 +56,10 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             per_replica=settings.streams_per_replica,
         )
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
-        outbox = Outbox(relay, live)
-        app.state.task_service = TaskService(outbox, CursorSeal(settings.cursor_key))
-        app.state.task_bulk = TaskBulk(outbox)
+        outbox = Outbox(relay, live, recorder=CompletionRecorder())
+        tasks = TaskService(outbox, cursors)
+        app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox)
+        app.state.history_service = HistoryService(tasks, cursors)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
@@ -72,7 +77,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router],
+        routers=[sync_router, bulk_router, tasks_router, history_router],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )

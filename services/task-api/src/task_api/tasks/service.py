@@ -223,9 +223,13 @@ class TaskService:
         self, user: Principal, session: AsyncSession, task: Task, changes: Sequence[Change], terms: Terms
     ) -> Task:
         """Commit changes with an event for each; what was changed first is told first."""
-        for change in changes:
-            data = event_data(user, before=change.before, task=change.task)
-            await self._outbox.add(session, event_type(change.before, change.task), data)
+        await self._outbox.add_many(
+            session,
+            [
+                (event_type(change.before, change.task), event_data(user, before=change.before, task=change.task))
+                for change in changes
+            ],
+        )
         await terms.before_commit(task)
         await session.commit()
         self._outbox.committed()
