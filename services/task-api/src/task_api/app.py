@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.comments.routes import router as comments_router
+from task_api.comments.service import CommentService
 from task_api.history.recorder import CompletionRecorder
 from task_api.history.routes import router as history_router
 from task_api.history.service import HistoryService
@@ -60,6 +62,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         tasks = TaskService(outbox, cursors)
         app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox)
         app.state.history_service = HistoryService(tasks, cursors)
+        app.state.comment_service = CommentService(tasks, cursors)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
@@ -77,7 +80,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router, history_router],
+        routers=[sync_router, bulk_router, tasks_router, history_router, comments_router],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )

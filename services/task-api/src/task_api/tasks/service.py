@@ -87,6 +87,16 @@ class TaskService:
         tasks = TaskRepository(session)
         return await tasks.find(task_id, owner_id=user.id) or await _refuse(tasks, task_id)
 
+    async def hold_task(self, user: Principal, session: AsyncSession, task_id: int) -> None:
+        """Keep one of the user's tasks as it is until the transaction ends; who holds it too waits.
+
+        Raises:
+            TaskNotFoundError: No such task.
+            TaskForbiddenError: Someone else's.
+        """
+        tasks = TaskRepository(session)
+        _ = await tasks.lock(task_id, owner_id=user.id) or await _refuse(tasks, task_id)
+
     async def update_task(
         self,
         user: Principal,
