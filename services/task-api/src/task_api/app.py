@@ -17,6 +17,7 @@ from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
+from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -27,6 +28,7 @@ from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.retention import Retention
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -34,6 +36,7 @@ from task_api.tasks.service import TaskService
 def create_app(settings: TaskApiSettings) -> FastAPI:
     """Make the application; its lifespan runs the relay and looks for changes on behalf of open streams."""
     idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
+    retention = Retention(days=settings.task_retention_days)
     cursors = CursorSeal(settings.cursor_key)
 
     @asynccontextmanager
@@ -59,16 +62,17 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         )
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
         outbox = Outbox(relay, live, recorder=CompletionRecorder())
-        tasks = TaskService(outbox, cursors)
-        app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox)
+        tasks = TaskService(outbox, cursors, retention)
+        app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox, retention)
         app.state.history_service = HistoryService(tasks, cursors)
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
         forgetting = forgetting_expired_keys(idempotency, app.state.database)
+        purging = purging_deleted_tasks(Purge(retention), app.state.database)
         try:
-            async with relay.running(), live.running(), forgetting:
+            async with relay.running(), live.running(), forgetting, purging:
                 yield
         finally:
             await publisher.close()

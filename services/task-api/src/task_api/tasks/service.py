@@ -17,6 +17,7 @@ from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
 from task_api.tasks.repository import TaskRepository
+from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskCreate, TaskMove, TaskPatch, TaskReplace
 from task_api.tasks.subtasks import Subtasks
 from task_api.tasks.terms import UNCONDITIONAL, Terms
@@ -40,9 +41,10 @@ class TaskForbiddenError(ForbiddenError):
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox, cursors: CursorSeal) -> None:
+    def __init__(self, outbox: Outbox, cursors: CursorSeal, retention: Retention) -> None:
         self._outbox = outbox
         self._cursors = cursors
+        self._retention = retention
 
     async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskListing) -> Page[Task]:
         """Give a page of the user's tasks.
@@ -194,7 +196,7 @@ class TaskService:
 
         Raises:
             InvalidParentError: There is no room any more below the task that it was a subtask of.
-            TaskNotFoundError: No such task; neither alive nor deleted.
+            TaskNotFoundError: No such task; neither alive nor deleted, or deleted for too long.
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
@@ -215,6 +217,8 @@ class TaskService:
         tasks = TaskRepository(session)
         task = await tasks.lock(task_id, owner_id=user.id, deleted=deleted)
         task = task or await _refuse(tasks, task_id, deleted=deleted)
+        if self._retention.is_over(task, now=datetime.now(UTC)):
+            raise refusal(task_id, exists=False)
         terms.check(task)
         before = task.snapshot()
         now = datetime.now(UTC)
