@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer
+from chassis.testing import bearer, settings_for
 from devstack.polling import within
 from task_api.purge.service import Purge
+from task_api.settings import TaskApiSettings
 from task_api.tasks.retention import Retention
 
 TASKS = "/api/v1/tasks"
@@ -28,12 +29,20 @@ from chassis.database import open_database
 from chassis.testing import settings_for
 from task_api.purge.service import Purge
 from task_api.settings import TaskApiSettings
+from task_api.settings import TaskApiSettings
 from task_api.tasks.retention import Retention
 
 patient = {"database_lock_timeout": 90, "database_statement_timeout": 90}
 database = open_database(settings_for(TaskApiSettings, sys.argv[1], **patient), application_name="purge under test")
 asyncio.run(Purge(Retention(days=60)).run(database))
 """
+
+
+@pytest.fixture
+def settings(database_url: str) -> TaskApiSettings:
+    """Patient: what comes at once waits for each other, however slow the machine is."""
+    patient = dict.fromkeys(("database_lock_timeout", "database_statement_timeout", "database_pool_timeout"), 90)
+    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
 
 
 async def execute(database: Database, statement: str, **values: object) -> list[Any]:
