@@ -260,11 +260,12 @@ async def test_the_largest_bulk_takes_one_statement_of_each_kind(
         "INSERT",  # tasks
         "UPDATE",  # tasks
         "INSERT",  # events
+        "INSERT",  # what was completed
         "INSERT",  # the key with the answer
     ]
     with sent_statements() as sent:
         await bulk(client, *({"op": "complete", "id": task_id} for task_id in ids[:400]))
-    assert sent == ["SELECT", "SELECT", "UPDATE", "INSERT"]
+    assert sent == ["SELECT", "SELECT", "UPDATE", "INSERT", "INSERT"]
 
 
 async def test_bulks_of_any_size_send_the_same_statements(database_url: str) -> None:

@@ -5,12 +5,14 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
 from chassis.migrations import downgrade, upgrade
 from chassis.schema_comparison import schema_differences
-from chassis.testing import serving, settings_for
+from chassis.testing import bearer, serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
 from task_api.models import Model
@@ -34,6 +36,41 @@ async def test_up_down_and_up_again_leaves_a_working_service(empty_url: str) -> 
     await asyncio.to_thread(upgrade, "task_api", empty_url)  # a second time does nothing
     async with serving(create_app(settings_for(TaskApiSettings, empty_url))) as client:
         assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_the_history_begins_with_what_is_completed_and_tasks_outlive_it(empty_url: str) -> None:
+    await asyncio.to_thread(upgrade, "task_api", empty_url, "0004")
+    connection = await asyncpg.connect(empty_url)
+    await connection.execute(
+        """
+        INSERT INTO tasks
+            (owner_id, title, priority, completed, completed_at, version, created_at, updated_at, deleted_at)
+        VALUES ('alice', 'done', 'low', true, '2026-01-02Z', 1, now(), now(), NULL),
+               ('alice', 'open', 'low', false, NULL, 1, now(), now(), NULL),
+               ('bob', 'done before', 'low', true, '2026-01-01Z', 1, now(), now(), now())
+        """
+    )
+    began = "SELECT owner_id, title, task_id = series_id, reopened_at, completed_at FROM completions ORDER BY id"
+    for _ in range(2):
+        await asyncio.to_thread(upgrade, "task_api", empty_url)
+        assert [tuple(row) for row in await connection.fetch(began)] == [
+            ("bob", "done before", True, None, datetime(2026, 1, 1, tzinfo=UTC)),
+            ("alice", "done", True, None, datetime(2026, 1, 2, tzinfo=UTC)),
+        ]
+        comment = "INSERT INTO comments (task_id, author_id, body, version, created_at) VALUES ($1, 'a', 'b', 1, now())"
+        await connection.execute(comment, await connection.fetchval("SELECT max(id) FROM tasks"))
+        async with serving(create_app(settings_for(TaskApiSettings, empty_url))) as client:
+            done = (await client.get("/api/v1/completions", headers=bearer("alice"))).json()["items"]
+            assert [item["title"] for item in done] == ["done"]
+            reopened = await client.post(f"/api/v1/tasks/{done[0]['task_id']}/reopen", headers=bearer("alice"))
+            assert reopened.status_code == 200
+            again = await client.post(f"/api/v1/tasks/{done[0]['task_id']}/complete", headers=bearer("alice"))
+            assert again.status_code == 200
+        assert await connection.fetchval("SELECT count(*) FROM completions") == 3
+        await asyncio.to_thread(downgrade, "task_api", empty_url, "0004")
+        assert await connection.fetchval("SELECT count(*) FROM tasks") == 3
+        await connection.execute("UPDATE tasks SET completed_at = '2026-01-02Z' WHERE title = 'done'")
+    await connection.close()
 
 
 async def test_replicas_may_migrate_at_once(empty_url: str) -> None:

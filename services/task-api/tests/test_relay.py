@@ -76,8 +76,7 @@ async def commit(database: Database, *events: TaskEvent) -> list[UUID]:
             )
             for event in events
         ]
-        for row in rows:
-            OutboxRepository(session).add(row)
+        await OutboxRepository(session).add_many(rows)
         await session.commit()
         return [row.id for row in rows]
 

@@ -26,9 +26,12 @@ def publish_after_the_commit() -> None:
     pending: dict[int, list[EncodedEvent]] = {}
     publishing = set()
 
-    async def add(self: Outbox, session: "AsyncSession", event_type: "TaskEventType", data: "TaskEventData") -> None:
-        event = TaskEvent(id=new_id(), type=event_type, subject=str(data.task.id), time=data.occurred_at, data=data)
-        pending.setdefault(id(asyncio.current_task()), []).append(event.encode())
+    async def add_many(
+        self: Outbox, session: "AsyncSession", events: "Sequence[tuple[TaskEventType, TaskEventData]]"
+    ) -> None:
+        for event_type, data in events:
+            event = TaskEvent(id=new_id(), type=event_type, subject=str(data.task.id), time=data.occurred_at, data=data)
+            pending.setdefault(id(asyncio.current_task()), []).append(event.encode())
 
     def committed(self: Outbox) -> None:
         events = pending.pop(id(asyncio.current_task()), [])
@@ -38,7 +41,7 @@ def publish_after_the_commit() -> None:
         publishing.add(task)
         task.add_done_callback(publishing.discard)
 
-    setattr(Outbox, "add", add)  # noqa: B010
+    setattr(Outbox, "add_many", add_many)  # noqa: B010
     setattr(Outbox, "committed", committed)  # noqa: B010
 
 

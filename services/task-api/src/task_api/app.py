@@ -7,11 +7,17 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.comments.routes import router as comments_router
+from task_api.comments.service import CommentService
+from task_api.history.recorder import CompletionRecorder
+from task_api.history.routes import router as history_router
+from task_api.history.service import HistoryService
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
+from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -22,6 +28,7 @@ from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.cursors import ListCursors
+from task_api.tasks.retention import Retention
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -29,6 +36,8 @@ from task_api.tasks.service import TaskService
 def create_app(settings: TaskApiSettings) -> FastAPI:
     """Make the application; its lifespan runs the relay and looks for changes on behalf of open streams."""
     idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
+    retention = Retention(days=settings.task_retention_days)
+    cursors = ListCursors(settings.cursor_key)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -52,15 +61,18 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             per_replica=settings.streams_per_replica,
         )
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
-        outbox = Outbox(relay, live)
-        app.state.task_service = TaskService(outbox, ListCursors(settings.cursor_key))
-        app.state.task_bulk = TaskBulk(outbox)
+        outbox = Outbox(relay, live, recorder=CompletionRecorder())
+        tasks = TaskService(outbox, cursors, retention)
+        app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox, retention)
+        app.state.history_service = HistoryService(tasks, cursors)
+        app.state.comment_service = CommentService(tasks, cursors)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
         forgetting = forgetting_expired_keys(idempotency, app.state.database)
+        purging = purging_deleted_tasks(Purge(retention), app.state.database)
         try:
-            async with relay.running(), live.running(), forgetting:
+            async with relay.running(), live.running(), forgetting, purging:
                 yield
         finally:
             await publisher.close()
@@ -72,7 +84,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router],
+        routers=[sync_router, bulk_router, tasks_router, history_router, comments_router],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )

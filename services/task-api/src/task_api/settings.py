@@ -13,7 +13,9 @@ class TaskApiSettings(ServiceSettings):
     Attributes:
         cursor_secret: Signs the cursors of lists and of the feed; the same in every replica. Optional in
             development only.
-        sync_cursor_days: How long a cursor holds; no longer than deleted tasks are kept.
+        sync_cursor_days: How long a cursor holds.
+        task_retention_days: How long a deleted task can be restored, and is told to those who keep a copy; longer than
+            any cursor holds.
         stream_poll_interval: Seconds between two looks for changes made by other replicas.
         stream_heartbeat: Seconds of silence after which a stream sends a comment.
         streams_per_user: Streams that one user may have open at this replica.
@@ -31,6 +33,7 @@ class TaskApiSettings(ServiceSettings):
 
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    task_retention_days: Annotated[int, Field(ge=2, le=36_500)] = 60
     stream_poll_interval: Annotated[float, Field(ge=0.05, le=60)] = 0.5
     stream_heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 15.0
     streams_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -42,6 +45,15 @@ class TaskApiSettings(ServiceSettings):
             raise ValueError("set TASKWIRE_CURSOR_SECRET: all replicas sign their cursors with it")
         if self.cursor_secret is not None and len(self.cursor_secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
             raise ValueError(f"TASKWIRE_CURSOR_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        return self
+
+    @model_validator(mode="after")
+    def _no_client_misses_a_tombstone(self) -> Self:
+        if self.task_retention_days <= self.sync_cursor_days:
+            raise ValueError(
+                "TASKWIRE_TASK_RETENTION_DAYS must be more than TASKWIRE_SYNC_CURSOR_DAYS: else a client whose cursor"
+                " still holds would never hear of tasks that were deleted and purged meanwhile"
+            )
         return self
 
     @property

@@ -1,5 +1,7 @@
 """Alembic's door into this service; everything it does is in the chassis."""
 
+import task_api.comments.models
+import task_api.history.models
 import task_api.idempotency.models
 import task_api.outbox.models
 import task_api.tasks.models  # noqa: F401  (imported for their tables)

@@ -111,10 +111,6 @@ class OutboxRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    def add(self, event: OutboxEvent) -> None:
-        """Add an event to the transaction of its change."""
-        self._session.add(event)
-
     async def add_many(self, events: Sequence[OutboxEvent]) -> None:
         """Add events by one statement."""
         rows = [event.model_dump(exclude=_SET_BY_DATABASE) for event in events]

@@ -21,19 +21,33 @@ class Wakeable(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """What keeps a record of its own of what happened to tasks."""
+
+    async def record(self, session: AsyncSession, events: Sequence[TaskEventData]) -> None:
+        """Add it to the session's transaction, in which the tasks have been written."""
+        ...
+
+
 class Outbox:
-    """Where features leave their events."""
+    """Where features leave their events.
 
-    def __init__(self, relay: Wakeable, *others: Wakeable) -> None:
-        self._relay, self._others = relay, others
+    Args:
+        relay: Is told of commits.
+        others: Are told too.
+        recorder: Is given every event within its transaction, so that no way to change a task can forget its record.
+    """
 
-    async def add(self, session: AsyncSession, event_type: TaskEventType, data: TaskEventData) -> None:
-        """Add an event to the session's transaction; the caller commits, then calls `committed`."""
-        OutboxRepository(session).add(_row(event_type, data))
+    def __init__(self, relay: Wakeable, *others: Wakeable, recorder: Recorder) -> None:
+        self._relay, self._others, self._recorder = relay, others, recorder
 
     async def add_many(self, session: AsyncSession, events: Sequence[tuple[TaskEventType, TaskEventData]]) -> None:
-        """Add events in one round trip, in any order: those of one task leave in the order of its versions."""
+        """Add events to the session's transaction in one round trip; the caller commits, then calls `committed`.
+
+        They may be in any order: those of one task leave in the order of its versions.
+        """
         await OutboxRepository(session).add_many([_row(event_type, data) for event_type, data in events])
+        await self._recorder.record(session, [data for _, data in events])
 
     def committed(self) -> None:
         """Tell the relay and the streams of this process; should it die here, others find the change by polling."""

@@ -62,11 +62,11 @@ def get_conditions(
     request: Request,
     if_match: Annotated[
         str | None,
-        Header(alias="If-Match", description="`ETag` that the task must have, else 412", examples=['"7-3"']),
+        Header(alias="If-Match", description="`ETag` that it must have, else 412", examples=['"7-3"']),
     ] = None,
     if_none_match: Annotated[
         str | None,
-        Header(alias="If-None-Match", description="`ETag` that the task must not have", examples=['"7-3"']),
+        Header(alias="If-None-Match", description="`ETag` that it must not have", examples=['"7-3"']),
     ] = None,
 ) -> Preconditions:
     """Read the conditions of a request; both headers are lists and may come on several lines."""

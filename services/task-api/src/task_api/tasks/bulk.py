@@ -23,6 +23,7 @@ from task_api.tasks.conditions import PreconditionFailedError
 from task_api.tasks.consequences import Change, consequences, merged
 from task_api.tasks.models import Task
 from task_api.tasks.repository import TaskRepository
+from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskOut
 from task_api.tasks.service import apply, event_data, event_type, new_task, refusal
 from task_api.tasks.subtasks import Subtasks
@@ -51,8 +52,9 @@ BeforeCommit = Callable[[Sequence[Outcome]], Awaitable[None]]
 class TaskBulk:
     """Many changes at once."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, retention: Retention) -> None:
         self._outbox = outbox
+        self._retention = retention
 
     async def run(
         self,
@@ -75,7 +77,7 @@ class TaskBulk:
         tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
         if any(_sets_structure(operation) for operation in operations):
             await subtasks.hold_structure()
-        mine, others = await _load(tasks, user, operations)
+        mine, others = await _load(tasks, user, operations, self._retention)
         below = _Below(session, user.id, mine, await subtasks.which_have(_may_take_along(operations)))
         bulk = _Bulk(user, tasks, below, others)
         for index, operation in enumerate(operations):
@@ -88,12 +90,18 @@ class TaskBulk:
 
 
 async def _load(
-    tasks: TaskRepository, user: Principal, operations: Sequence[Operation | RefusedOperation]
+    tasks: TaskRepository,
+    user: Principal,
+    operations: Sequence[Operation | RefusedOperation],
+    retention: Retention,
 ) -> tuple[dict[int, Task], dict[int, bool]]:
     """Lock the user's tasks among those named, and learn which of the others there are, and whether deleted."""
     named = sorted({item.id for item in operations if isinstance(item, UpdateOperation | StateOperation)})
-    mine = {task.id: task for task in await tasks.lock_many(named, owner_id=user.id) if task.id is not None}
-    return mine, await tasks.which_exist([task_id for task_id in named if task_id not in mine])
+    locked = {task.id: task for task in await tasks.lock_many(named, owner_id=user.id) if task.id is not None}
+    others = await tasks.which_exist([task_id for task_id in named if task_id not in locked])
+    now = datetime.now(UTC)
+    mine = {task_id: task for task_id, task in locked.items() if not retention.is_over(task, now=now)}
+    return mine, others
 
 
 def _sets_structure(operation: Operation | RefusedOperation) -> bool:

@@ -12,7 +12,7 @@ _NEXT_TAG = re.compile(r'[ \t,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|$
 
 
 class PreconditionFailedError(ApiError):
-    """The task has changed since the caller saw it (`If-Match`, or `version` in a bulk)."""
+    """It has changed since the caller saw it (`If-Match`, or `version` in a bulk)."""
 
     status, code = 412, "precondition_failed"
 
@@ -67,25 +67,27 @@ class Preconditions:
     if_match: TagList | None = None
     if_none_match: TagList | None = None
 
-    def check_write(self, etag: str) -> None:
+    def check_write(self, etag: str, *, what: str = "task") -> None:
         """Let a write pass, or refuse it.
 
         Raises:
-            PreconditionFailedError: The task is not as the caller saw it.
+            PreconditionFailedError: It is not as the caller saw it.
         """
-        self._check_match(etag)
+        self._check_match(etag, what)
         if self.if_none_match is not None and self.if_none_match.matches_weakly(etag):
-            raise PreconditionFailedError(f"If-None-Match names what is there: the task is at {etag}.")
+            raise PreconditionFailedError(f"If-None-Match names what is there: the {what} is at {etag}.")
 
-    def is_fresh(self, etag: str) -> bool:
+    def is_fresh(self, etag: str, *, what: str = "task") -> bool:
         """Tell whether a reader has this already.
 
         Raises:
-            PreconditionFailedError: The task is not as the caller demands.
+            PreconditionFailedError: It is not as the caller demands.
         """
-        self._check_match(etag)
+        self._check_match(etag, what)
         return self.if_none_match is not None and self.if_none_match.matches_weakly(etag)
 
-    def _check_match(self, etag: str) -> None:
+    def _check_match(self, etag: str, what: str) -> None:
         if self.if_match is not None and not self.if_match.matches_strongly(etag):
-            raise PreconditionFailedError(f"The task was changed meanwhile and is at {etag}: read it and decide again.")
+            raise PreconditionFailedError(
+                f"The {what} was changed meanwhile and is at {etag}: read it and decide again."
+            )

@@ -81,6 +81,7 @@ def come_again(task: Task, *, at: datetime) -> Task | None:
         parent_id=task.parent_id,
         due_at=found.due_at,
         recurrence=dict(cast("dict[str, str]", found.recurrence)),
+        series_id=task.series_id or task.id,
         created_at=at,
         updated_at=at,
     )

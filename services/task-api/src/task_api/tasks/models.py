@@ -88,6 +88,8 @@ class Task(Model, table=True):
         Index("tasks_search_idx", "search", postgresql_using="gin"),
         # Serves the feed of changes, deleted tasks included.
         Index("tasks_owner_id_changed_xid_id_idx", "owner_id", "changed_xid", "id"),
+        # Serves the purge.
+        Index("tasks_deleted_at_idx", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )  # fmt: skip
     __mapper_args__: ClassVar[dict[str, Any]] = {"exclude_properties": {"search"}}  # for WHERE, never fetched
 
@@ -107,6 +109,9 @@ class Task(Model, table=True):
     )
     parent_id: int | None = Field(default=None, sa_column=Column(BigInteger, ForeignKey("tasks.id")))
     recurrence: dict[str, str] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    # The first of the tasks that recurred from each other up to this one; None: this one is. No foreign key, as that
+    # may have been purged.
+    series_id: int | None = Field(default=None, sa_column=Column(BigInteger))
     version: int = Field(default=1, nullable=False)
     created_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     updated_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))

@@ -17,6 +17,7 @@ from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
 from task_api.tasks.repository import TaskRepository
+from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskCreate, TaskMove, TaskPatch, TaskReplace
 from task_api.tasks.subtasks import Subtasks
 from task_api.tasks.terms import UNCONDITIONAL, Terms
@@ -40,9 +41,10 @@ class TaskForbiddenError(ForbiddenError):
 class TaskService:
     """What can be done with tasks, by whom."""
 
-    def __init__(self, outbox: Outbox, cursors: ListCursors) -> None:
+    def __init__(self, outbox: Outbox, cursors: ListCursors, retention: Retention) -> None:
         self._outbox = outbox
         self._cursors = cursors
+        self._retention = retention
 
     async def list_tasks(self, user: Principal, session: AsyncSession, wanted: TaskListing) -> Page[Task]:
         """Give a page of the user's tasks.
@@ -86,6 +88,16 @@ class TaskService:
         """
         tasks = TaskRepository(session)
         return await tasks.find(task_id, owner_id=user.id) or await _refuse(tasks, task_id)
+
+    async def hold_task(self, user: Principal, session: AsyncSession, task_id: int) -> None:
+        """Keep one of the user's tasks as it is until the transaction ends; who holds it too waits.
+
+        Raises:
+            TaskNotFoundError: No such task.
+            TaskForbiddenError: Someone else's.
+        """
+        tasks = TaskRepository(session)
+        _ = await tasks.lock(task_id, owner_id=user.id) or await _refuse(tasks, task_id)
 
     async def update_task(
         self,
@@ -184,7 +196,7 @@ class TaskService:
 
         Raises:
             InvalidParentError: There is no room any more below the task that it was a subtask of.
-            TaskNotFoundError: No such task; neither alive nor deleted.
+            TaskNotFoundError: No such task; neither alive nor deleted, or deleted for too long.
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
@@ -205,6 +217,8 @@ class TaskService:
         tasks = TaskRepository(session)
         task = await tasks.lock(task_id, owner_id=user.id, deleted=deleted)
         task = task or await _refuse(tasks, task_id, deleted=deleted)
+        if self._retention.is_over(task, now=datetime.now(UTC)):
+            raise refusal(task_id, exists=False)
         terms.check(task)
         return await self._alter(user, session, task, decide(task), terms)
 
@@ -228,9 +242,13 @@ class TaskService:
         self, user: Principal, session: AsyncSession, task: Task, changes: Sequence[Change], terms: Terms
     ) -> Task:
         """Commit changes with an event for each; what was changed first is told first."""
-        for change in changes:
-            data = event_data(user, before=change.before, task=change.task)
-            await self._outbox.add(session, event_type(change.before, change.task), data)
+        await self._outbox.add_many(
+            session,
+            [
+                (event_type(change.before, change.task), event_data(user, before=change.before, task=change.task))
+                for change in changes
+            ],
+        )
         await terms.before_commit(task)
         await session.commit()
         self._outbox.committed()
