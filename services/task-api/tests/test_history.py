@@ -102,7 +102,8 @@ async def test_every_way_to_complete_and_reopen_is_in_the_history(client: httpx2
     task_id = await create(client)
 
     async def set_completed(completed: bool) -> None:
-        whole = {"title": "Buy milk", "description": None, "priority": "low", "due_at": None, "completed": completed}
+        empty: dict[str, object] = dict.fromkeys(["description", "due_at", "parent_id", "recurrence"])
+        whole = empty | {"title": "Buy milk", "priority": "low", "tags": [], "completed": completed}
         match way:
             case "complete":
                 await act(client, task_id, "complete" if completed else "reopen")
