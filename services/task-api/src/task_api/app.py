@@ -12,6 +12,8 @@ from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
+from task_api.quick_add.routes import router as quick_add_router
+from task_api.quick_add.service import QuickAdd
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -54,6 +56,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         sync = SyncService(CursorCodec(settings.cursor_key), cursor_days=settings.sync_cursor_days)
         outbox = Outbox(relay, live)
         app.state.task_service = TaskService(outbox, CursorSeal(settings.cursor_key))
+        app.state.quick_add = QuickAdd(app.state.task_service)
         app.state.task_bulk = TaskBulk(outbox)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
@@ -71,8 +74,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         api_version="1.1",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router],
+        # In this order: neither `/tasks/changes` nor `/tasks/bulk` nor `/tasks/quick-add` is a task's id.
+        routers=[sync_router, bulk_router, quick_add_router, tasks_router],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )
