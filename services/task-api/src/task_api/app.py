@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.calendar_feeds.routes import router as calendar_feeds_router
+from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
@@ -57,6 +59,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         outbox = Outbox(relay, live)
         app.state.task_service = TaskService(outbox, CursorSeal(settings.cursor_key))
         app.state.quick_add = QuickAdd(app.state.task_service)
+        app.state.calendar_feeds = CalendarFeeds(app.state.database)
         app.state.task_bulk = TaskBulk(outbox)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
@@ -75,7 +78,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor `/tasks/bulk` nor `/tasks/quick-add` is a task's id.
-        routers=[sync_router, bulk_router, quick_add_router, tasks_router],
+        routers=[sync_router, bulk_router, quick_add_router, tasks_router, calendar_feeds_router],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )

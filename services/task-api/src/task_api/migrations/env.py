@@ -1,5 +1,6 @@
 """Alembic's door into this service; everything it does is in the chassis."""
 
+import task_api.calendar_feeds.models
 import task_api.idempotency.models
 import task_api.outbox.models
 import task_api.tasks.models  # noqa: F401  (imported for their tables)
