@@ -11,10 +11,11 @@ from typing import Any
 import httpx2
 import icalendar
 import pytest
-from sqlalchemy import text
+from sqlalchemy import QueuePool, text
 
 from chassis.database import Database
 from chassis.testing import bearer
+from task_api.calendar_feeds.service import CalendarFeeds
 
 FEEDS = "/api/v1/calendar-feeds"
 TASKS = "/api/v1/tasks"
@@ -242,3 +243,13 @@ async def test_a_feed_shows_what_is_there_now_and_follows_a_due_date(client: htt
     calendar = icalendar.Calendar.from_ical((await client.get(path)).content)
     (todo,) = calendar.walk("VTODO")
     assert (str(todo["summary"]), todo.decoded("due"), todo["sequence"]) == ("Pay", due, 1)
+
+
+async def test_no_connection_is_held_while_the_calendar_is_made(client: httpx2.AsyncClient, database: Database) -> None:
+    await make_task(client, "Pay rent")
+    feed = await make_feed(client)
+    content = await CalendarFeeds(database).open(feed["token"], "todos", completed=None)
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+    assert b"SUMMARY:Pay rent\r\n" in await content.rendered()
