@@ -65,7 +65,7 @@ class ObservedMiddleware:
             try:
                 await self._app(scope, receive, send_and_note)
             except Exception:  # the last door: whatever it is, the caller gets our error shape
-                _logger.exception("request failed", method=scope["method"], route=_route(scope))
+                _logger.exception("request failed", method=scope["method"], route=route_of(scope))
                 if status:
                     raise
                 await internal_error_response()(scope, receive, send_and_note)
@@ -74,7 +74,7 @@ class ObservedMiddleware:
 
     @staticmethod
     def _observe(scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
+        route = route_of(scope)
         _requests.labels(scope["method"], route, str(status)).observe(seconds)
         if not scope["path"].startswith(_QUIET_PATHS) or status >= 500:  # noqa: PLR2004
             _logger.info(
@@ -86,7 +86,8 @@ class ObservedMiddleware:
             )
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
+    """Give the template of a request's route, for logs and metrics: the path itself may hold a credential."""
     template = getattr(scope.get("route"), "path", None)
     if not isinstance(template, str):
         return _UNMATCHED

@@ -21,6 +21,7 @@ from typing_extensions import override
 from chassis.errors import problem_response
 from chassis.health import NotReadyError
 from chassis.logging import get_logger
+from chassis.metrics import route_of
 from chassis.settings import ServiceSettings
 
 _FAREWELL: Final = 0.5
@@ -88,7 +89,8 @@ class CutOffMiddleware:
         except asyncio.CancelledError:  # by uvicorn, at the end of the grace period; nobody else cancels requests
             if answering:
                 raise
-            _logger.warning("request cut off", method=scope["method"], path=scope["path"])
+            # The route, not the path: a path may hold a credential.
+            _logger.warning("request cut off", method=scope["method"], route=route_of(scope))
             detail = "The service is stopping and could not finish this request in time; it may have had an effect."
             headers = {"Retry-After": "1", "Connection": "close"}
             await problem_response(503, "stopping", detail, headers=headers)(scope, receive, send)

@@ -5,6 +5,7 @@ the same, so logs and events can be joined.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,13 +13,16 @@ from typing import Final
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Span as WritableSpan
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from starlette.types import Scope
+from typing_extensions import override
 
 _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # Probes tell nothing; events open a span of their own.
@@ -28,9 +32,24 @@ _NOT_TRACED: Final = (
     "/dapr/",
     "/events/",
 )
+_ADDRESSES: Final = ("url.path", "url.query", "url.full")
+# Every credential of ours that may stand in an address begins so.
+_CREDENTIAL: Final = re.compile(r"\b(tw[a-z]+_)[A-Za-z0-9_-]+")
 _LAST_SPANS_TIMEOUT: Final = 3.0
 
 _tracer = trace.get_tracer("taskwire")
+
+
+class WithoutCredentials(SpanProcessor):
+    """Hides credentials that are part of an address (`twcal_…`), before a span goes anywhere."""
+
+    @override
+    def on_start(self, span: WritableSpan, parent_context: Context | None = None) -> None:
+        """See the OpenTelemetry specification."""
+        for name in _ADDRESSES:
+            address = (span.attributes or {}).get(name)
+            if isinstance(address, str) and (shown := _CREDENTIAL.sub(r"\1…", address)) != address:
+                span.set_attribute(name, shown)
 
 
 def configure_tracing(service: str) -> TracerProvider:
@@ -40,6 +59,7 @@ def configure_tracing(service: str) -> TracerProvider:
     """
     resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
     provider = TracerProvider(resource=resource)
+    provider.add_span_processor(WithoutCredentials())
     if exports_spans():
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

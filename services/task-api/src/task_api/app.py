@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.calendar_feeds.routes import router as calendar_feeds_router
+from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.routes import router as comments_router
 from task_api.comments.service import CommentService
 from task_api.history.recorder import CompletionRecorder
@@ -18,6 +20,8 @@ from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.purge.service import Purge, purging_deleted_tasks
+from task_api.quick_add.routes import router as quick_add_router
+from task_api.quick_add.service import QuickAdd
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -66,6 +70,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox, retention)
         app.state.history_service = HistoryService(tasks, cursors)
         app.state.comment_service = CommentService(tasks, cursors)
+        app.state.quick_add = QuickAdd(tasks)
+        app.state.calendar_feeds = CalendarFeeds(app.state.database)
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
@@ -83,8 +89,16 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router, history_router, comments_router],
+        # In this order: neither `/tasks/changes` nor `/tasks/bulk` nor `/tasks/quick-add` is a task's id.
+        routers=[
+            sync_router,
+            bulk_router,
+            quick_add_router,
+            tasks_router,
+            history_router,
+            comments_router,
+            calendar_feeds_router,
+        ],
         body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
         background=relaying,
     )

@@ -1,0 +1,174 @@
+"""The token of a feed is in no log, trace, metric or error: the real process, and all that it tells."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import asyncpg
+import httpx2
+import pytest
+from typing_extensions import override
+
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from devstack.polling import within
+from devstack.ports import free_base
+
+PATIENCE = 90.0
+FEEDS = "/api/v1/calendar-feeds"
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE NOT granted AND datname = current_database() AND relation = 'calendar_feeds'::regclass
+"""
+
+
+@dataclass
+class Traces:
+    """What a collector was sent, as bytes: texts are as they are in it."""
+
+    url: str
+    received: list[bytes] = field(default_factory=list)
+
+
+@pytest.fixture
+def traces() -> Iterator[Traces]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        @override
+        def log_message(self, *_: object) -> None:
+            """Stay quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Traces(f"http://127.0.0.1:{server.server_port}")
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield found
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass
+class Service:
+    process: asyncio.subprocess.Process
+    url: str
+    log: Path
+
+
+@pytest.fixture
+async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIterator[Service]:
+    """`python -m task_api serve` as it is deployed, but telling all that it ever tells."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TASKWIRE_ENVIRONMENT": "development",
+        "TASKWIRE_LOG_LEVEL": "DEBUG",
+        "TASKWIRE_PORT": str(port := free_base()),
+        "TASKWIRE_DATABASE_URL": database_url,
+        "TASKWIRE_DATABASE_STATEMENT_TIMEOUT": "60",
+        "TASKWIRE_DATABASE_LOCK_TIMEOUT": "60",
+        "TASKWIRE_SHUTDOWN_GRACE": "1",
+        "TASKWIRE_AUTH_ISSUER": ISSUER,
+        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
+        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
+        "DAPR_HTTP_PORT": "1",
+        "DAPR_GRPC_PORT": "1",
+        "DAPR_API_TOKEN": "no sidecar is there",
+        "APP_API_TOKEN": "no sidecar is there",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+    }
+    log = tmp_path / "task-api.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "task_api", "serve", env=environment, stdout=output, stderr=output
+        )
+    found = Service(process, f"http://127.0.0.1:{port}", log)
+
+    async def ready() -> bool:
+        assert process.returncode is None, log.read_text()
+        with contextlib.suppress(httpx2.ConnectError):
+            async with httpx2.AsyncClient(timeout=15) as http:
+                return (await http.get(f"{found.url}/health/ready")).status_code == 200
+        return False
+
+    try:
+        assert await within(PATIENCE, ready, 0.05), log.read_text()
+        yield found
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_the_token_is_in_no_log_no_trace_no_metric_and_no_error(
+    service: Service, traces: Traces, database_url: str
+) -> None:
+    async with httpx2.AsyncClient(base_url=service.url, headers=bearer("alice"), timeout=PATIENCE) as http:
+        feed = (await http.post(FEEDS, json={})).json()
+        revoked = (await http.post(FEEDS, json={})).json()
+        await http.delete(f"{FEEDS}/{revoked['id']}")
+        await http.post("/api/v1/tasks", json={"title": "Pay rent", "due_at": "2027-01-31T09:00:00Z"})
+        path, secrets = feed["path"], [one["token"][12:] for one in (feed, revoked)]
+        asked = [
+            ("GET", path, 200),
+            ("HEAD", path, 200),
+            ("GET", revoked["path"], 404),
+            ("GET", f"{path}?as=nothing", 422),
+            ("POST", path, 405),
+            ("DELETE", path, 422),
+            ("OPTIONS", path, 204),
+            ("GET", path.removesuffix(".ics"), 405),
+            ("GET", f"/nowhere/{feed['token']}", 404),
+            ("GET", f"/api/v1/tasks?cursor={feed['token']}", 422),
+            ("GET", f"/api/v1/tasks/{feed['token']}", 422),
+        ]
+        for method, address, status in asked:
+            answer = await http.request(method, address)
+            assert answer.status_code == status, (method, address, answer.text)
+            assert not any(secret in answer.text + str(answer.headers) for secret in secrets)
+        metrics = (await http.get("/metrics")).text
+        assert "calendar-feeds/{token}.ics" in metrics
+        assert not any(secret in metrics for secret in secrets)
+
+        async def all_traced() -> bool:
+            return b"".join(traces.received).count(b"twcal_\xe2\x80\xa6") >= len(asked)
+
+        assert await within(PATIENCE, all_traced, 0.1)
+
+        # One breaks, one is cut off by the end of the service.
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("ALTER TABLE calendar_feeds RENAME COLUMN token_hint TO gone")
+        assert (await http.get(path)).status_code == 500
+        await connection.execute("ALTER TABLE calendar_feeds RENAME COLUMN gone TO token_hint")
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE calendar_feeds")
+            waiting = asyncio.create_task(http.get(path))
+
+            async def is_waiting() -> bool:
+                return bool(await connection.fetchval(WAITING))
+
+            assert await within(PATIENCE, is_waiting, 0.05)
+            service.process.send_signal(signal.SIGTERM)
+            assert (await waiting).status_code == 503
+        await connection.close()
+    async with asyncio.timeout(PATIENCE):
+        assert await service.process.wait() == 0
+    written, sent = service.log.read_text(), b"".join(traces.received)
+    # All of it was told, and none of the secrets with it.
+    assert "request cut off" in written
+    assert "request failed" in written
+    assert f"{FEEDS}/{{token}}.ics" in written
+    assert b"/nowhere/twcal_" in sent
+    for secret in secrets:
+        assert secret not in written
+        assert secret.encode() not in sent
