@@ -12,6 +12,11 @@ from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
+from task_api.portability.exporting import TaskExport
+from task_api.portability.importing import TaskImport
+from task_api.portability.routes import IMPORT_PATH
+from task_api.portability.routes import router as portability_router
+from task_api.portability.transfers import Transfers
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -22,6 +27,7 @@ from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.cursors import CursorSeal
+from task_api.tasks.intake import TaskIntake
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
 
@@ -55,12 +61,23 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         outbox = Outbox(relay, live)
         app.state.task_service = TaskService(outbox, CursorSeal(settings.cursor_key))
         app.state.task_bulk = TaskBulk(outbox)
+        app.state.task_export = TaskExport(app.state.database)
+        app.state.transfers = Transfers(
+            per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
+        )
+        app.state.task_import = importing = TaskImport(
+            app.state.database,
+            TaskIntake(outbox),
+            max_tasks=settings.import_max_tasks,
+            stall_timeout=settings.import_stall_timeout,
+            lifetime=settings.idempotency_lifetime,
+        )
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
         forgetting = forgetting_expired_keys(idempotency, app.state.database)
         try:
-            async with relay.running(), live.running(), forgetting:
+            async with relay.running(), live.running(), forgetting, importing.forgetting():
                 yield
         finally:
             await publisher.close()
@@ -71,9 +88,12 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         api_version="1.1",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        # In this order: neither `/tasks/changes` nor `/tasks/bulk` is a task's id.
-        routers=[sync_router, bulk_router, tasks_router],
-        body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
+        # In this order: neither `/tasks/changes` nor `/tasks/bulk` nor `/tasks/export` is a task's id.
+        routers=[sync_router, bulk_router, portability_router, tasks_router],
+        body_limits={
+            API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,
+            API_PREFIX + IMPORT_PATH: settings.import_max_body_bytes,
+        },
         background=relaying,
     )
     install_replay(app, idempotency)
