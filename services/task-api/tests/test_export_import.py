@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
 from chassis.identity import Principal
 from chassis.testing import bearer
@@ -132,8 +134,8 @@ async def test_json_has_a_task_on_each_line_and_csv_is_rfc_4180(client: httpx2.A
 
 async def test_no_cell_of_csv_is_a_formula(client: httpx2.AsyncClient) -> None:
     texts = ["=cmd|' /C calc'!A0", "+1", "-1", "@sum", "\t=1", "\r=1", "'=1", "\uff1d1", "'quoted'", "plain"]
-    for text in texts:
-        await create(client, title="x", description=text, tags=[text.strip().lower()])
+    for one in texts:
+        await create(client, title="x", description=one, tags=[one.strip().lower()])
     rows = list(csv.DictReader(io.StringIO((await export(client, ALICE, "csv")).decode(), newline="")))
     for row in rows:
         assert not any(cell.startswith(tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")) for cell in row.values())
@@ -182,3 +184,20 @@ async def test_a_slow_reader_of_an_export_holds_no_connection(app: FastAPI, clie
 
     async for _ in pieces:
         assert await within(90, none_is_held, 0.01)
+
+
+async def test_an_export_that_cannot_be_finished_breaks_off_and_does_not_look_whole(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    await create(client)
+    export_: TaskExport = app.state.task_export
+    pieces = await export_.begin(Principal("alice"), "json")
+    got = await anext(pieces)
+    async with app.state.database.session() as session:
+        connection = await session.connection()
+        await connection.execute(text("ALTER TABLE tasks RENAME TO gone"))
+        await session.commit()
+    with pytest.raises(ProgrammingError):
+        got += b"".join([piece async for piece in pieces])
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(got)
