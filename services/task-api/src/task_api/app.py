@@ -19,6 +19,11 @@ from task_api.idempotency.service import Idempotency, forgetting_expired_keys
 from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
+from task_api.portability.exporting import TaskExport
+from task_api.portability.importing import TaskImport
+from task_api.portability.routes import IMPORT_PATH
+from task_api.portability.routes import router as portability_router
+from task_api.portability.transfers import Transfers
 from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.quick_add.routes import router as quick_add_router
 from task_api.quick_add.service import QuickAdd
@@ -32,6 +37,7 @@ from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
 from task_api.tasks.cursors import ListCursors
+from task_api.tasks.intake import TaskIntake
 from task_api.tasks.retention import Retention
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
@@ -72,13 +78,24 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
+        app.state.task_export = TaskExport(app.state.database)
+        app.state.transfers = Transfers(
+            per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
+        )
+        app.state.task_import = importing = TaskImport(
+            app.state.database,
+            TaskIntake(outbox),
+            max_tasks=settings.import_max_tasks,
+            stall_timeout=settings.import_stall_timeout,
+            lifetime=settings.idempotency_lifetime,
+        )
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
         forgetting = forgetting_expired_keys(idempotency, app.state.database)
         purging = purging_deleted_tasks(Purge(retention), app.state.database)
         try:
-            async with relay.running(), live.running(), forgetting, purging:
+            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging:
                 yield
         finally:
             await publisher.close()
@@ -89,17 +106,21 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         api_version="1.0",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
-        # In this order: neither `/tasks/changes` nor `/tasks/bulk` nor `/tasks/quick-add` is a task's id.
+        # In this order: neither `/tasks/changes` nor the other paths that are written out are of a task's id.
         routers=[
             sync_router,
             bulk_router,
             quick_add_router,
+            portability_router,
             tasks_router,
             history_router,
             comments_router,
             calendar_feeds_router,
         ],
-        body_limits={API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes},
+        body_limits={
+            API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,
+            API_PREFIX + IMPORT_PATH: settings.import_max_body_bytes,
+        },
         background=relaying,
     )
     install_replay(app, idempotency)

@@ -31,6 +31,17 @@ class TaskApiSettings(ServiceSettings):
     idempotency_lifetime: Annotated[int, Field(ge=1, le=2_592_000)] = 86_400
     """Seconds for which the answer to an `Idempotency-Key` is kept."""
 
+    import_max_body_bytes: Annotated[int, Field(ge=1024)] = 67_108_864
+    """Largest file that is imported."""
+    import_max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Tasks in a file that is imported."""
+    import_stall_timeout: Seconds = 20.0
+    """Seconds in which some of such a file must arrive."""
+    transfers_per_user: Annotated[int, Field(ge=1, le=100)] = 2
+    """Exports and imports that one user may have under way at this replica."""
+    transfers_per_replica: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Those of all users together."""
+
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
     task_retention_days: Annotated[int, Field(ge=2, le=36_500)] = 60

@@ -88,7 +88,7 @@ async def get_answering(
     """
     if idempotency_key is None:
         return Answering()
-    key = _read_key(request.headers.getlist(_HEADER))
+    key = read_key(request.headers.getlist(_HEADER))
     idempotency: Idempotency = request.app.state.idempotency
     claimed = await idempotency.claim(session, user.id, key, await _fingerprint(request))
     if isinstance(claimed, Answer):
@@ -96,7 +96,12 @@ async def get_answering(
     return Answering(claimed)
 
 
-def _read_key(lines: list[str]) -> str:
+def read_key(lines: list[str]) -> str:
+    """Give the key in the lines of its header.
+
+    Raises:
+        InvalidInputError: It is no key.
+    """
     text = ", ".join(lines)
     if quoted := _QUOTED.fullmatch(text):
         key = re.sub(r"\\(.)", r"\1", quoted[1])

@@ -5,6 +5,7 @@ import task_api.comments.models
 import task_api.history.models
 import task_api.idempotency.models
 import task_api.outbox.models
+import task_api.portability.models
 import task_api.tasks.models  # noqa: F401  (imported for their tables)
 from chassis.migrations import run_environment
 from task_api.models import Model

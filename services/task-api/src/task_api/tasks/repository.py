@@ -113,18 +113,24 @@ class TaskRepository:
         statement = select(Task.id, col(Task.deleted_at).is_not(None)).where(_one_of(task_ids))
         return {task_id: deleted for task_id, deleted in await self._session.exec(statement) if task_id is not None}
 
+    async def number(self, tasks: Sequence[Task]) -> None:
+        """Give new tasks their ids before they are inserted, in order."""
+        if tasks:
+            connection = await self._session.connection()
+            ids = (await connection.execute(_NEW_IDS, {"count": len(tasks)})).scalars()
+            for task, task_id in zip(tasks, ids, strict=True):
+                task.id = task_id
+
     async def add_many(self, tasks: Sequence[Task]) -> None:
-        """Insert tasks, whose ids are taken first, by one statement; they have their ids afterwards.
+        """Insert tasks by one statement, in order; those that have no id yet are given theirs.
 
         Not by the session, whose INSERT has a text of its own for every number of rows: PostgreSQL would keep each
         of them prepared, on every connection (measured: 100 MB after 40 bulks of different sizes).
         """
         if not tasks:
             return
+        await self.number([task for task in tasks if task.id is None])
         connection = await self._session.connection()
-        ids = (await connection.execute(_NEW_IDS, {"count": len(tasks)})).scalars()
-        for task, task_id in zip(tasks, ids, strict=True):
-            task.id = task_id
         await connection.execute(_INSERT, [task.model_dump(include=set(_WRITTEN)) for task in tasks])
 
     async def save_many(self, tasks: Sequence[Task]) -> None:

@@ -1,6 +1,7 @@
 """Tasks below tasks: how deep, how many, never in a circle; and what they do when the task above them changes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -53,6 +54,33 @@ class InvalidParentError(InvalidInputError):
         super().__init__(f"parent_id {message}", errors=[FieldProblem(field="parent_id", message=message)])
 
 
+@dataclass(frozen=True)
+class Room:
+    """Where a task is.
+
+    Attributes:
+        level: Of it in its tree, 1 at the top.
+        root_id: The task at the top.
+        size: Tasks in the tree.
+    """
+
+    level: int
+    root_id: int
+    size: int
+
+
+def check_tree(*, levels: int, tasks: int) -> None:
+    """Make sure that a tree may be like this.
+
+    Raises:
+        InvalidParentError: It would be too deep or too large.
+    """
+    if levels > MAX_DEPTH:
+        raise InvalidParentError(f"would nest tasks more than {MAX_DEPTH} levels deep")
+    if tasks > MAX_TREE:
+        raise InvalidParentError(f"would make a tree of more than {MAX_TREE} tasks")
+
+
 class Subtasks:
     """The trees of one owner's tasks in one session's transaction."""
 
@@ -95,10 +123,18 @@ class Subtasks:
             raise InvalidParentError("must not be the task itself or a subtask of it")
         tree = await self._depths(line[-1])
         own = {1: 1} if task is None else await self._depths(task.id, task.deleted_at)
-        if len(line) + max(own.values()) > MAX_DEPTH:
-            raise InvalidParentError(f"would nest tasks more than {MAX_DEPTH} levels deep")
-        if len(tree) + (0 if task_id in tree else len(own)) > MAX_TREE:
-            raise InvalidParentError(f"would make a tree of more than {MAX_TREE} tasks")
+        check_tree(levels=len(line) + max(own.values()), tasks=len(tree) + (0 if task_id in tree else len(own)))
+
+    async def room_below(self, parent_id: int) -> Room:
+        """Say where a task is, for what is to be put below it, and keep it from being deleted.
+
+        Raises:
+            InvalidParentError: There is no such own task.
+        """
+        if not await self.hold_parent(parent_id):
+            raise InvalidParentError("must be the id of an own task")
+        line = await self._line(parent_id)
+        return Room(level=len(line), root_id=line[-1], size=len(await self._depths(line[-1])))
 
     async def lock_below(self, task_id: int, deleted_at: datetime | None = None) -> list[Task]:
         """Give the tasks below a locked task, those above others first, and hold them until the transaction ends.

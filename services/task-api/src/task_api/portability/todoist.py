@@ -1,0 +1,142 @@
+"""The CSV that Todoist exports and backs up projects as, read as it is.
+
+Columns are known by their names, as older exports have fewer. `task` rows are tasks, below each other by INDENT;
+a `note` row belongs to the task above it, a `section` row to all below it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from task_api.portability.plain_dates import NotUnderstoodError, When, read_when
+from task_api.portability.rows import FileRow
+from task_api.portability.schemas import ImportRemark
+from task_api.tasks.recurrence import known_time_zone
+from task_api.tasks.schemas import MAX_DESCRIPTION_CHARS, MAX_TAG_CHARS, MAX_TAGS, MAX_TITLE_CHARS
+
+SIGNATURE: Final = {"TYPE", "CONTENT"}
+_PRIORITIES: Final = {"1": "high", "2": "medium", "3": "medium", "4": "low", "": "medium"}
+_LABEL: Final = re.compile(r"(?:(?<=\s)|^)@([^\s@]\S*)(?:\s+|$)")
+_SHOWN: Final = 100
+
+
+class TodoistRows:
+    """Reads the rows of one such file."""
+
+    def __init__(self, *, now: datetime, time_zone: str) -> None:
+        """Say what dates are counted from, and the time zone of rows that name none."""
+        self._now, self._time_zone = now, time_zone
+        self._above: list[tuple[int, str]] = []
+        self._section: str | None = None
+        self._held: tuple[FileRow, dict[str, Any]] | None = None
+        self._remarks: list[ImportRemark] = []
+
+    def read(self, line: int, number: int, cells: Mapping[str, str]) -> Iterator[FileRow]:
+        """Take a row, and give the task whose notes have all been read."""
+        said = {name: cell.strip() for name, cell in cells.items()}
+        match said.get("TYPE", ""):
+            case "task":
+                yield from self.end()
+                self._task(FileRow(line, number, remarks=self._remarks), said)
+            case "note" if self._held is not None:
+                self._note(said.get("CONTENT", ""))
+            case "section":
+                yield from self.end()
+                self._begin_section(line, said.get("CONTENT", ""))
+            case "meta":
+                pass  # how Todoist shows the project
+            case "" if not any(said.values()):
+                pass
+            case _:
+                self._remark(line, "row_left_out", "a row whose TYPE has no place here was left out")
+
+    def end(self) -> Iterator[FileRow]:
+        """Give the last task."""
+        if self._held is not None:
+            row, values = self._held
+            self._held = None
+            yield row.say(values)
+
+    def _remark(self, line: int, code: str, detail: str) -> None:
+        remark = ImportRemark(line=line, code=code, detail=detail)
+        (self._remarks if self._held is None else self._held[0].remarks).append(remark)
+
+    def _begin_section(self, line: int, name: str) -> None:
+        self._above.clear()
+        self._section = " ".join(name.split()) or None
+        if self._section is not None and len(self._section) > MAX_TAG_CHARS:
+            self._remark(line, "section_left_out", f"a name of more than {MAX_TAG_CHARS} characters is no tag")
+            self._section = None
+
+    def _task(self, row: FileRow, said: Mapping[str, str]) -> None:
+        self._remarks = []
+        self._place(row, said.get("INDENT", ""))
+        title, tags = _labels(said.get("CONTENT", ""))
+        tags = [*dict.fromkeys([*tags, *([self._section] if self._section else [])])]
+        if len(tags) > MAX_TAGS:
+            row.remark("labels_left_out", f"a task has at most {MAX_TAGS} tags; the others were left out")
+        values: dict[str, Any] = {
+            "title": title,
+            "description": said.get("DESCRIPTION") or None,
+            "priority": _PRIORITIES.get(said.get("PRIORITY", ""), said.get("PRIORITY")),
+            "tags": tags[:MAX_TAGS],
+        }
+        if len(title) > MAX_TITLE_CHARS:
+            row.remark("title_shortened", f"a title has at most {MAX_TITLE_CHARS} characters; the description has all")
+            values["title"] = title[: MAX_TITLE_CHARS - 1].rstrip() + "…"
+            values["description"] = "\n\n".join(filter(None, (title, values["description"])))
+        self._held = (row, values | self._when(row, said))
+
+    def _place(self, row: FileRow, indent: str) -> None:
+        level = int(indent) if indent.isascii() and indent.isdigit() and len(indent) < 3 else 1  # noqa: PLR2004
+        while self._above and self._above[-1][0] >= level:
+            self._above.pop()
+        row.above = self._above[-1][1] if self._above else None
+        self._above.append((level, row.reference))
+
+    def _note(self, content: str) -> None:
+        assert self._held is not None  # noqa: S101  (asked by the caller)
+        row, values = self._held
+        longer = "\n\n".join(filter(None, (values["description"], content)))
+        if len(longer) > MAX_DESCRIPTION_CHARS:
+            row.remark("note_left_out", f"no room: a description has at most {MAX_DESCRIPTION_CHARS} characters")
+        else:
+            values["description"] = longer or None
+
+    def _when(self, row: FileRow, said: Mapping[str, str]) -> dict[str, Any]:
+        name = said.get("TIMEZONE") or self._time_zone
+        if not known_time_zone(name):
+            row.remark("time_zone_not_known", f"TIMEZONE is not known; {self._time_zone} was taken")
+            name = self._time_zone
+        for column in ("DATE", "DEADLINE"):
+            text = said.get(column) or said.get(f"DUE_{column}") or ""
+            if not text:
+                continue
+            when = self._read(text, said.get(f"{column}_LANG") or said.get(f"DUE_{column}_LANG") or "en", name)
+            if when is not None:
+                return _due(when, name)
+            row.remark("date_not_understood", f"{column} is not understood and was left out: {text[:_SHOWN]}")
+        return {}
+
+    def _read(self, text: str, language: str, zone: str) -> When | None:
+        plain = text if language.lower().startswith("en") or text[:1].isdigit() else ""
+        try:
+            return read_when(plain, now=self._now, zone=ZoneInfo(zone)) if plain else None
+        except NotUnderstoodError:
+            return None
+
+
+def _due(when: When, zone: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"due_at": when.due_at.isoformat()}
+    if when.repetition is not None:
+        found["recurrence"] = {"rule": when.repetition.rule, "anchor": when.repetition.anchor, "time_zone": zone}
+    return found
+
+
+def _labels(content: str) -> tuple[str, list[str]]:
+    """Take the labels out of a title; one that is nothing but labels stays as it is."""
+    labels = [label for label in _LABEL.findall(content) if len(label) <= MAX_TAG_CHARS]
+    rest = _LABEL.sub(lambda found: found[0] if len(found[1]) > MAX_TAG_CHARS else "", content).strip()
+    return (rest, labels) if rest else (content, labels)

@@ -1,0 +1,158 @@
+"""Large files: few rows are held at a time, however many there are; and a SIGKILL in the middle costs nothing."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx2
+from fastapi import FastAPI
+
+from chassis.identity import Principal
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from devstack.polling import within
+from devstack.ports import free_base
+from task_api.portability.exporting import TaskExport
+from task_api.portability.importing import BATCH
+from task_api.portability.rows import FileRow
+from task_api.tasks.models import Task
+
+PATIENCE = 90.0
+TASKS = "/api/v1/tasks"
+HEAD, END = b'{"format": "taskwire-tasks", "version": 1, "tasks": [\n', b"]}\n"
+ALICE = bearer("alice") | {"Idempotency-Key": "large", "Content-Type": "application/json"}
+
+
+def row(number: int, description: str = "") -> bytes:
+    parent = number - 1 if number % 3 else "null"
+    return b'{"id": %d, "parent_id": %s, "title": "task %d", "description": "%s"},\n' % (
+        number,
+        str(parent).encode(),
+        number,
+        description.encode(),
+    )
+
+
+def alive(kind: type[object]) -> int:
+    return sum(isinstance(one, kind) for one in gc.get_objects())
+
+
+async def test_an_import_holds_one_batch_whatever_the_size_of_the_file(client: httpx2.AsyncClient) -> None:
+    count, held = 6 * BATCH, []
+
+    async def file() -> AsyncIterator[bytes]:
+        yield HEAD
+        for number in range(count):
+            yield row(number)[: -2 if number == count - 1 else None]
+            if number % 100 == 0:
+                held.append((alive(FileRow), alive(Task)))
+        yield END
+
+    report = (await client.post(f"{TASKS}/import", content=file(), headers=ALICE)).json()
+    assert report["created"] == count
+    assert max(rows for rows, _ in held) <= BATCH + 10
+    assert max(tasks for _, tasks in held) == 0  # they are made and let go within a batch
+
+
+async def test_tasks_with_much_text_are_written_in_smaller_batches(client: httpx2.AsyncClient) -> None:
+    held = []
+
+    async def file() -> AsyncIterator[bytes]:
+        yield HEAD
+        for number in range(250):
+            yield row(number, "x" * 9_900)[: -2 if number == 249 else None]
+            held.append(alive(FileRow))
+        yield END
+
+    report = (await client.post(f"{TASKS}/import", content=file(), headers=ALICE)).json()
+    assert report["created"] == 250
+    assert max(held) <= 115
+
+
+async def test_an_export_is_made_piece_by_piece(app: FastAPI, client: httpx2.AsyncClient) -> None:
+    content = HEAD + b"".join(map(row, range(1_000)))[:-2] + END
+    assert (await client.post(f"{TASKS}/import", content=content, headers=ALICE)).json()["created"] == 1_000
+    export: TaskExport = app.state.task_export
+    sizes = [len(piece) async for piece in await export.begin(Principal("alice"), "json")]
+    assert len(sizes) == 1 + 4 + 1
+    assert max(sizes) < sum(sizes) / 3
+
+
+@asynccontextmanager
+async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run the real service until the block ends, or until it is killed."""
+    port = free_base()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TASKWIRE_ENVIRONMENT": "development",
+        "TASKWIRE_PORT": str(port),
+        "TASKWIRE_DATABASE_URL": database_url,
+        "TASKWIRE_AUTH_ISSUER": ISSUER,
+        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
+        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
+        "DAPR_HTTP_PORT": "1",
+        "DAPR_GRPC_PORT": "1",
+        "DAPR_API_TOKEN": "no sidecar is there",
+        "APP_API_TOKEN": "no sidecar is there",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "task_api", "serve", env=environment, stdout=asyncio.subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    async def ready() -> bool:
+        assert process.returncode is None
+        with contextlib.suppress(httpx2.TransportError):
+            async with httpx2.AsyncClient(timeout=15) as http:
+                return (await http.get(f"{url}/health/ready")).status_code == 200
+        return False
+
+    try:
+        assert await within(PATIENCE, ready, 0.05)
+        yield process, url
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_again(database_url: str) -> None:
+    count = 6 * BATCH
+    rows = [row(number) for number in range(count)]
+    rows[-1] = rows[-1][:-2]
+    connection = await asyncpg.connect(database_url)
+
+    async def some_are_there() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM tasks") >= 2 * BATCH)
+
+    async with running(database_url) as (process, url), httpx2.AsyncClient(timeout=PATIENCE, headers=ALICE) as http:
+
+        async def file() -> AsyncIterator[bytes]:
+            yield HEAD
+            for number in range(count * 5 // 6):
+                yield rows[number]
+            assert await within(PATIENCE, some_are_there, 0.005)
+            process.kill()
+            yield END
+
+        with contextlib.suppress(httpx2.TransportError):
+            await http.post(f"{url}{TASKS}/import", content=file())
+        assert await process.wait() == -9
+    before = await connection.fetchval("SELECT count(*) FROM tasks")
+    assert 2 * BATCH <= before < count
+    async with running(database_url) as (_, url), httpx2.AsyncClient(timeout=PATIENCE, headers=ALICE) as http:
+        report: dict[str, Any] = (await http.post(f"{url}{TASKS}/import", content=b"".join([HEAD, *rows, END]))).json()
+    assert (report["created"], report["already_imported"], report["failed"]) == (count - before, before, 0)
+    titles = [found["title"] for found in await connection.fetch("SELECT title FROM tasks ORDER BY position")]
+    assert titles == [f"task {number}" for number in range(count)]
+    assert await connection.fetchval("SELECT count(DISTINCT aggregate_id) FROM outbox") == count
+    assert await connection.fetchval("SELECT count(*) FROM outbox") == count
+    wrong = "SELECT count(*) FROM tasks AS task JOIN tasks AS above ON above.id = task.parent_id WHERE task.title <> "
+    assert await connection.fetchval(wrong + "'task ' || split_part(above.title, ' ', 2)::int + 1") == 0
+    assert await connection.fetchval("SELECT count(*) FROM tasks WHERE parent_id IS NOT NULL") == count * 2 // 3
+    await connection.close()
