@@ -73,10 +73,11 @@ class TaskBulk:
             before_commit: Is told the outcomes, in the order of the operations, within the transaction.
         """
         tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
-        if any(_sets_structure(operation) for operation in operations):
-            await subtasks.hold_structure()
+        taking_along = _may_take_along(operations)
+        sets_structure = any(_sets_structure(operation) for operation in operations)
+        await subtasks.hold_structure(shared=not taking_along and not sets_structure)
         mine, others = await _load(tasks, user, operations)
-        below = _Below(session, user.id, mine, await subtasks.which_have(_may_take_along(operations)))
+        below = _Below(session, user.id, mine, await subtasks.which_have(taking_along))
         bulk = _Bulk(user, tasks, below, others)
         for index, operation in enumerate(operations):
             await bulk.do(index, operation)
