@@ -164,7 +164,9 @@ class _Bulk:
                 case UpdateOperation():
                     self.outcomes[index] = await self._change(operation, operation.changes.changes())
                 case StateOperation(op="delete"):
-                    self.outcomes[index] = await self._change(operation, {"deleted_at": self._now})
+                    # A moment for each: what one of them deleted comes back together, as after requests of their own.
+                    at = self._now + timedelta(microseconds=index)
+                    self.outcomes[index] = await self._change(operation, {"deleted_at": at})
                 case StateOperation():
                     self.outcomes[index] = await self._change(operation, _STATES[operation.op])
                 case _:
