@@ -17,7 +17,7 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench chaos check contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -67,6 +67,9 @@ test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (
 
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
+
+fuzz: prepare ## Send what can be made of the OpenAPI documents, check every answer: EXAMPLES=500 SEED=7
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),200) FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(python) -m pytest -rP tests/contract/test_generated_requests.py $(ARGS)
 
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos

@@ -190,11 +190,9 @@ async def test_a_405_and_options_name_every_method_of_every_path(service: str) -
     for path, method, _ in operations(DOCUMENTS[service]):
         methods.setdefault(path, set()).add(method)
     async with serving(APPLICATIONS[service]()) as client:
-        for path in methods:
+        for path, taken in methods.items():
+            # `/tasks/bulk` is no task: a path that is written out is not one of a template, too.
             address = re.sub(r"{\w+}", "1", path)
-            # `/dead-letters/redrive` is one of `/dead-letters/{letter_id}`, too.
-            templates = [one for one in methods if re.fullmatch(re.sub(r"{\w+}", "[^/]+", one), address)]
-            taken = set().union(*(methods[one] for one in templates))
             unused = min({"DELETE", "GET", "PATCH", "POST", "PUT"} - taken or {"TRACE"})
             for method, status in ((unused, 405), ("OPTIONS", 204)):
                 response = await client.request(method, address)

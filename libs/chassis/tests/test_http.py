@@ -162,6 +162,23 @@ async def test_an_undeclared_oversize_body_is_a_413_too(client: httpx2.AsyncClie
     assert_problem(response, 413, "body_too_large")
 
 
+@pytest.mark.parametrize("declared", [True, False])
+async def test_who_sends_far_too_much_reads_why_and_not_a_reset_connection(declared: bool) -> None:
+    piece = b"x" * 100_000
+
+    async def ten_megabytes() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield piece
+
+    async with listening(make_app()) as url, httpx2.AsyncClient(base_url=url, timeout=90) as client:
+        for _ in range(3):
+            content = piece * 100 if declared else ten_megabytes()
+            json_body = {"Content-Type": "application/json"}
+            response = await client.post("/api/v1/notes", content=content, headers=json_body)
+            assert_problem(response, 413, "body_too_large")
+            assert response.headers["connection"] == "close"
+
+
 async def test_a_body_of_exactly_the_limit_is_taken(client: httpx2.AsyncClient) -> None:
     text = "x" * (MAX_BODY - len('{"text":""}'))
     response = await client.post("/api/v1/notes", content=json.dumps({"text": text}, separators=(",", ":")))

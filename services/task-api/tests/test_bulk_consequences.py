@@ -115,6 +115,14 @@ async def test_restoring_alone_brings_back_what_was_deleted_together(client: htt
     assert shown == {top["id"]: None, middle["id"]: None, low["id"]: middle["id"]}
 
 
+async def test_what_two_operations_of_a_bulk_deleted_does_not_come_back_together(client: httpx2.AsyncClient) -> None:
+    top = await create(client)
+    low = await create(client, parent_id=top["id"])
+    results = await bulk(client, op("delete", low), op("delete", top), op("restore", top))
+    assert [result["status"] for result in results] == [204, 204, 200]
+    assert {task["id"] for task in await all_of(client)} == {top["id"]}, "as if they had been asked for one by one"
+
+
 async def test_a_recurring_task_comes_again_from_a_bulk_and_once(
     client: httpx2.AsyncClient, database: Database
 ) -> None:

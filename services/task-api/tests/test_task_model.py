@@ -277,6 +277,7 @@ async def test_what_recurs_from_its_due_date_has_one(client: httpx2.AsyncClient)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_recurrence")
     task = await create(client, due_at=FAR_DUE, recurrence=DAILY)
     assert (await patch(client, task, due_at=None)).status_code == 422
+    assert (await patch(client, task, due_at=None, completed=True)).status_code == 422, "completed at once, too"
     assert (await patch(client, task, due_at=None, recurrence={"anchor": "completion"})).status_code == 200
 
 

@@ -15,6 +15,8 @@ from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from chassis.correlation import current_request_id
 from chassis.methods import allow_header
@@ -211,22 +213,26 @@ async def _api_error(_: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    code = _CODES.get(error.status_code, "http_error")
-    headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers |= allow_header(request.app.router.routes, request.scope)  # the framework names one route's only
-    return problem_response(error.status_code, code, _detail(request, error), headers=headers)
+        return method_not_allowed(request.app.router.routes, request.scope)  # the framework names one route's only
+    code = _CODES.get(error.status_code, "http_error")
+    return problem_response(error.status_code, code, _detail(error), headers=dict(error.headers or {}))
 
 
-def _detail(request: Request, error: HTTPException) -> str:
+def method_not_allowed(routes: Sequence[BaseRoute], scope: Scope) -> Response:
+    """Make the response for a method that the path does not take, naming those it takes."""
+    detail = f"{scope['method']} is not possible here; see the Allow header."
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    return problem_response(status, _CODES[status], detail, headers=allow_header(routes, scope))
+
+
+def _detail(error: HTTPException) -> str:
     """Say more than the framework does, where it says little."""
     match error.status_code:
         case HTTPStatus.BAD_REQUEST:
             return _NOT_JSON
         case HTTPStatus.NOT_FOUND:
             return "There is nothing at this path."
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"{request.method} is not possible here; see the Allow header."
         case _:
             return str(error.detail)
 

@@ -4,6 +4,7 @@ FastAPI's own `max_body_size` is not used: once `Content-Length` is over the lim
 answer by plain text, and every error here has one shape.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -19,6 +20,11 @@ EVENT_BODY_BYTES: Final = MAX_EVENTS_PER_DELIVERY * 1536 * 1024
 """What the sidecar may deliver in one call: Kafka's own limit for a record is 1 MiB, base64 adds a third, headers
 come on top. Nothing is read before the sidecar has shown its token. A smaller limit would refuse a whole batch again
 and again for its size, and at the end put healthy events into the dead-letter topic."""
+
+
+_LINGER_BYTES: Final = 32 * 1024 * 1024
+_LINGER_SECONDS: Final = 5.0
+"""How much of a body that is too large is taken, and thrown away, so that its sender gets to read why."""
 
 
 class BodyLimitMiddleware:
@@ -85,6 +91,22 @@ def _declared_size(scope: Scope) -> int:
 
 
 async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, and take what is still on its way: else the kernel resets the connection, and the answer is lost."""
     detail = f"The body is larger than {limit} bytes."
     response = problem_response(413, "body_too_large", detail, headers={"Connection": "close"})
-    await response(scope, receive, send)
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    if b"expect" not in dict(scope["headers"]):  # who asked first has sent nothing yet, and will not
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = _LINGER_BYTES
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import httpx2
@@ -13,7 +14,7 @@ from chassis.caching import PrivateCacheMiddleware
 from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
-from chassis.errors import install_error_handlers
+from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.health import database_check, health_router
 from chassis.identity import KeySource, SharedSecret, TokenVerifier
 from chassis.jwks import JwksKeys
@@ -81,7 +82,8 @@ def create_service(
         app.include_router(router, prefix=API_PREFIX)
     install_error_handlers(app)
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
-    app.add_middleware(MethodsMiddleware, routes=app.router.routes)
+    routes = app.router.routes
+    app.add_middleware(MethodsMiddleware, routes=routes, refuse=partial(method_not_allowed, routes))
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)

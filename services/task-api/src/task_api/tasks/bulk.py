@@ -75,10 +75,11 @@ class TaskBulk:
             before_commit: Is told the outcomes, in the order of the operations, within the transaction.
         """
         tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
-        if any(_sets_structure(operation) for operation in operations):
-            await subtasks.hold_structure()
+        taking_along = _may_take_along(operations)
+        sets_structure = any(_sets_structure(operation) for operation in operations)
+        await subtasks.hold_structure(shared=not taking_along and not sets_structure)
         mine, others = await _load(tasks, user, operations, self._retention)
-        below = _Below(session, user.id, mine, await subtasks.which_have(_may_take_along(operations)))
+        below = _Below(session, user.id, mine, await subtasks.which_have(taking_along))
         bulk = _Bulk(user, tasks, below, others)
         for index, operation in enumerate(operations):
             await bulk.do(index, operation)
@@ -171,7 +172,9 @@ class _Bulk:
                 case UpdateOperation():
                     self.outcomes[index] = await self._change(operation, operation.changes.changes())
                 case StateOperation(op="delete"):
-                    self.outcomes[index] = await self._change(operation, {"deleted_at": self._now})
+                    # A moment for each: what one of them deleted comes back together, as after requests of their own.
+                    at = self._now + timedelta(microseconds=index)
+                    self.outcomes[index] = await self._change(operation, {"deleted_at": at})
                 case StateOperation():
                     self.outcomes[index] = await self._change(operation, _STATES[operation.op])
                 case _:

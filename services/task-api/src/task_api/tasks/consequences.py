@@ -105,11 +105,9 @@ async def consequences(subtasks: Subtasks, before: TaskSnapshot, task: Task, *, 
         task.parent_id = None  # what it was below is gone
     if task.parent_id is not None and (restored or task.parent_id != before.parent_id):
         await subtasks.check_parent(task.parent_id, before)
-    upcoming = None
-    if task.completed and not before.completed:
-        upcoming = come_again(task, at=at)
-    elif task.due_at != before.due_at or task.recurrence != _recurrence_of(before):
+    if task.due_at != before.due_at or task.recurrence != _recurrence_of(before):
         check_recurrence(task, now=at)
+    upcoming = come_again(task, at=at) if task.completed and not before.completed else None
     further = await _take_along(subtasks, before, task, at=at)
     return further if upcoming is None else [*further, Change(None, upcoming)]
 

@@ -40,7 +40,11 @@ def _one_of(task_ids: Sequence[int]) -> ColumnElement[bool]:
 
 
 class TaskRepository:
-    """Tasks in one session's transaction."""
+    """Tasks in one session's transaction.
+
+    Rows are locked FOR NO KEY UPDATE, as ids never change. So the next of a recurring subtask is inserted while the
+    task above is locked by whoever deletes it and waits for the subtask: the foreign key does not wait.
+    """
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -51,7 +55,7 @@ class TaskRepository:
 
     async def lock(self, task_id: int, *, owner_id: str, deleted: bool = False) -> Task | None:
         """Give a caller's own task, also a deleted one where asked for, and hold its row until the transaction ends."""
-        statement = self._one(task_id, owner_id, deleted=deleted).with_for_update()
+        statement = self._one(task_id, owner_id, deleted=deleted).with_for_update(key_share=True)
         return (await self._session.exec(statement)).first()
 
     async def exists(self, task_id: int, *, deleted: bool = False) -> bool:
@@ -101,7 +105,8 @@ class TaskRepository:
         if not task_ids:
             return []
         statement = select(Task).where(_one_of(task_ids), col(Task.owner_id) == owner_id)
-        tasks = list((await self._session.exec(statement.order_by(col(Task.id)).with_for_update())).all())
+        statement = statement.order_by(col(Task.id)).with_for_update(key_share=True)
+        tasks = list((await self._session.exec(statement)).all())
         for task in tasks:
             self._session.expunge(task)
         return tasks

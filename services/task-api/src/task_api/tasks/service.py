@@ -116,9 +116,11 @@ class TaskService:
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
-        values = update.changes()
+        values, subtasks = update.changes(), Subtasks(session, user.id)
         if values.get("parent_id") is not None:
-            await Subtasks(session, user.id).hold_structure()
+            await subtasks.hold_structure()
+        elif values.get("completed"):
+            await subtasks.hold_structure_below(task_id)
         return await self._change(user, session, task_id, lambda task: merged(task, values), terms)
 
     async def move_task(
@@ -136,6 +138,7 @@ class TaskService:
         field, other_id = ("after", move.after) if move.after is not None else ("before", move.before)
         if other_id is None:
             raise InvalidMoveError(field, "must name a task")
+        await Subtasks(session, user.id).hold_structure(shared=True)
         # Both are held, the one of the smaller id first: who moves something there too waits and then sees this move.
         held = {each: await tasks.lock(each, owner_id=user.id) for each in sorted((task_id, other_id))}
         task, other = held[task_id] or await _refuse(tasks, task_id), held[other_id]
@@ -161,6 +164,8 @@ class TaskService:
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
+        if completed:
+            await Subtasks(session, user.id).hold_structure_below(task_id)
         return await self._change(user, session, task_id, lambda _: {"completed": completed}, terms)
 
     async def toggle_complete(
@@ -173,6 +178,7 @@ class TaskService:
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
+        await Subtasks(session, user.id).hold_structure_below(task_id)
         return await self._change(user, session, task_id, lambda task: {"completed": not task.completed}, terms)
 
     async def delete_task(
@@ -185,6 +191,7 @@ class TaskService:
             TaskForbiddenError: Someone else's.
             PreconditionFailedError: It is not as the terms demand.
         """
+        await Subtasks(session, user.id).hold_structure_below(task_id)
         await self._change(user, session, task_id, lambda _: {"deleted_at": datetime.now(UTC)}, terms)
 
     async def restore_task(

@@ -20,6 +20,7 @@ MAX_TREE: Final = 500
 """Tasks in one tree: so many are completed or deleted in one transaction at most."""
 
 _LOCK_STRUCTURE: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('subtasks of ' || :owner_id, 0))")
+_SHARE_STRUCTURE: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended('subtasks of ' || :owner_id, 0))")
 # Bounded: not even a circle, which should not be, would keep them running.
 _ANCESTORS: Final = text(
     """
@@ -88,21 +89,33 @@ class Subtasks:
         self._session = session
         self._owner_id = owner_id
 
-    async def hold_structure(self) -> None:
-        """Let others of the same owner who change what is below what wait until the transaction ends.
+    async def hold_structure(self, *, shared: bool = False) -> None:
+        """Until the transaction ends, let others of the same owner wait who change trees, or several tasks.
 
-        To be called before any task is locked: then two tasks that are put below each other at once cannot
-        make a circle, nor wait for each other.
+        To be called before any task is locked, by whoever will lock more than one: then two tasks that are put below
+        each other at once cannot make a circle, and nobody waits in a circle for tasks.
+
+        Args:
+            shared: For who changes several tasks, locked in the order of their ids, and no tree.
         """
         connection = await self._session.connection()
-        await connection.execute(_LOCK_STRUCTURE, {"owner_id": self._owner_id})
+        await connection.execute(_SHARE_STRUCTURE if shared else _LOCK_STRUCTURE, {"owner_id": self._owner_id})
+
+    async def hold_structure_below(self, task_id: int) -> None:
+        """Call `hold_structure` if there are tasks below this one, which is to be completed or deleted with them.
+
+        One that is put there just now is not seen, and taken along all the same; to wait in a circle for that one, so
+        that PostgreSQL ends a request with a 503, somebody must also change both at once.
+        """
+        if await self.which_have([task_id]):
+            await self.hold_structure()
 
     async def hold_parent(self, parent_id: int) -> bool:
         """Tell whether there is such an own task, and keep it from being deleted until the transaction ends."""
         statement = select(Task.id).where(
             col(Task.id) == parent_id, col(Task.owner_id) == self._owner_id, col(Task.deleted_at).is_(None)
         )
-        return (await self._session.exec(statement.with_for_update(read=True, key_share=True))).first() is not None
+        return (await self._session.exec(statement.with_for_update(read=True))).first() is not None
 
     async def check_parent(self, parent_id: int, task: TaskSnapshot | None = None) -> None:
         """Make sure that a task can be put below another, and keep that one from being deleted.
@@ -151,7 +164,7 @@ class Subtasks:
             order = func.array_position(bindparam(None, new, type_=ARRAY(BigInteger)), col(Task.id))
             those = (col(Task.id).in_(new), col(Task.deleted_at).is_not_distinct_from(deleted_at))
             statement = select(Task).where(*those).order_by(order)
-            found += (await self._session.exec(statement.with_for_update())).all()
+            found += (await self._session.exec(statement.with_for_update(key_share=True))).all()
             seen.update(new)
         return found
 

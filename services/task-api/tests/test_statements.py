@@ -1,0 +1,126 @@
+"""What each operation asks of PostgreSQL: as many statements for many tasks as for few, and how many.
+
+An operation that is new in the OpenAPI document and not here fails.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from pydantic import JsonValue
+
+from chassis.openapi import operations
+from chassis.testing import bearer
+
+TASKS: Final = "/api/v1/tasks"
+SentStatements = Callable[[], AbstractContextManager[list[str]]]
+WHOLE: Final[dict[str, JsonValue]] = {
+    "title": "y",
+    "description": "d",
+    "priority": "low",
+    "due_at": None,
+    "completed": False,
+    "tags": ["home"],
+    "parent_id": None,
+    "recurrence": None,
+}
+FEW: Final = 2
+MANY: Final = 40
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request about a task with subtasks, and the statements it takes, by their first words."""
+
+    method: str
+    path: str
+    statements: str
+    body: JsonValue = None
+    before: str | None = None
+    """What is done to the task first, uncounted."""
+
+
+# Who takes subtasks along asks whether there are any, holds the owner's trees, locks the task, walks the tree, locks
+# what is there, and walks it once more.
+OPERATIONS: Final = {
+    "live": Asked("GET", "/health/live", ""),
+    "list_tasks": Asked("GET", f"{TASKS}?total=true&q=x&sort=-priority,due_at", "SELECT SELECT"),
+    "get_task": Asked("GET", "{task}", "SELECT"),
+    "list_changes": Asked("GET", f"{TASKS}/changes?limit=500", "UPDATE SELECT"),
+    "create_task": Asked("POST", TASKS, "INSERT INSERT", {"title": "y"}),
+    "replace_task": Asked("PUT", "{task}", "SELECT UPDATE INSERT", WHOLE),
+    "patch_task": Asked("PATCH", "{task}", "SELECT UPDATE INSERT", {"title": "z", "tags": ["home"]}),
+    "move_task": Asked("POST", "{task}/move", "SELECT SELECT SELECT SELECT SELECT UPDATE INSERT", {"after": "{other}"}),
+    "toggle_task": Asked("POST", "{task}/toggle", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
+    "complete_task": Asked("POST", "{task}/complete", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
+    "reopen_task": Asked("POST", "{task}/reopen", "SELECT UPDATE INSERT", before="complete"),
+    "delete_task": Asked("DELETE", "{task}", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
+    "restore_task": Asked("POST", "{task}/restore", "SELECT SELECT WITH SELECT WITH UPDATE INSERT", before="delete"),
+    "bulk_tasks": Asked(
+        "POST",
+        f"{TASKS}/bulk",
+        "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT",
+        {"operations": [{"op": "complete", "id": "{id}"}]},
+    ),
+}
+ELSEWHERE: Final = {
+    "ready": "asks for the revision of the schema, not for tasks",
+    "stream_changes": "test_sync_stream.py: reads in the background, by pages of the feed",
+}
+
+
+def test_every_operation_has_its_statements_counted(app: FastAPI) -> None:
+    there = {operation["operationId"] for _, _, operation in operations(app.openapi())}
+    assert there == OPERATIONS.keys() | ELSEWHERE.keys()
+
+
+async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int) -> tuple[int, int]:
+    """Make a task with so many below it, and another one."""
+    ids = []
+    for _ in range(2):
+        made = await client.post(TASKS, json={"title": "x"}, headers=headers)
+        ids.append(made.json()["id"])
+    below = [{"op": "create", "task": {"title": "x", "parent_id": ids[0]}} for _ in range(size)]
+    made = await client.post(f"{TASKS}/bulk", json={"operations": below}, headers=headers)
+    assert made.json()["failed"] == 0
+    return ids[0], ids[1]
+
+
+def filled(value: JsonValue, names: dict[str, int]) -> JsonValue:
+    """Put ids where names are."""
+    match value:
+        case dict():
+            return {name: filled(part, names) for name, part in value.items()}
+        case list():
+            return [filled(part, names) for part in value]
+        case str() if value.strip("{}") in names:
+            return names[value.strip("{}")]
+        case _:
+            return value
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_an_operation_takes_so_many_statements_for_few_tasks_and_for_many(
+    client: httpx2.AsyncClient, sent_statements: SentStatements, name: str
+) -> None:
+    asked, counted = OPERATIONS[name], list[str]()
+    for size in (FEW, MANY):
+        headers = bearer(f"owner-{size}")
+        task_id, other = await family(client, headers, size)
+        path = asked.path.replace("{task}", f"{TASKS}/{task_id}")
+        if asked.before == "delete":
+            await client.delete(f"{TASKS}/{task_id}", headers=headers)
+        elif asked.before:
+            await client.post(f"{TASKS}/{task_id}/{asked.before}", headers=headers)
+        body = filled(asked.body, {"id": task_id, "other": other})
+        with sent_statements() as sent:
+            answer = await client.request(asked.method, path, json=body, headers=headers)
+        assert 200 <= answer.status_code < 300, answer.text
+        counted.append(" ".join(sent))
+    assert counted[0] == counted[1], "a statement for each task"
+    assert Counter(counted[0].split()) == Counter(asked.statements.split()), counted[0]
