@@ -99,8 +99,9 @@ def send(
         "operations": [
             # Ends never: the first events, as far as they come soon, have to do.
             {"include-operation-id": "stream_changes", "request-timeout": 0.5, "max-stream-events": 2},
-            # An operation that cannot be read fails alone, in a result of a 200.
+            # An operation, or a row of a file, that cannot be read fails alone, in a result of a 200.
             {"include-operation-id": "bulk_tasks", "checks": {"negative_data_rejection": {"enabled": False}}},
+            {"include-operation-id": "import_tasks", "checks": {"negative_data_rejection": {"enabled": False}}},
         ],
     }
     config = SchemathesisConfig.from_dict(wanted | ({} if seed is None else {"seed": seed}))

@@ -41,7 +41,7 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 # Routes that are no part of the API: for machines of the operator, for daprd, for people.
 HIDDEN: Final = re.compile(r"/(metrics|openapi\.json|docs(/.*)?|dapr/.*|events/.*)")
 # The address of a feed holds its token, for which OpenAPI has no security scheme.
-OPEN: Final = re.compile(r"/health/.*|/api/v1/calendar-feeds/{token}\.ics")
+OPEN: Final = re.compile(r"/health/.*|/api/v1/calendars/{token}\.ics")
 
 
 def problems(operation: Json, status: str) -> Json:

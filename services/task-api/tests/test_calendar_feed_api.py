@@ -18,6 +18,7 @@ from chassis.testing import bearer
 from task_api.calendar_feeds.service import CalendarFeeds
 
 FEEDS = "/api/v1/calendar-feeds"
+CALENDARS = "/api/v1/calendars"
 TASKS = "/api/v1/tasks"
 ALICE, BOB = bearer("alice"), bearer("bob")
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
@@ -59,7 +60,7 @@ async def test_a_feed_is_read_with_its_address_alone(client: httpx2.AsyncClient)
         await make_task(client, "Someone else's", bearer(other))
         await make_task(client, "Someone else's, overdue", bearer(other), due_at="2020-01-31T09:00:00Z")
     feed = await make_feed(client, name="  Phone ")
-    assert feed["path"] == f"{FEEDS}/{feed['token']}.ics"
+    assert feed["path"] == f"{CALENDARS}/{feed['token']}.ics"
     assert (feed["name"], feed["token"][:12]) == ("Phone", feed["token_hint"])
     answer = await client.get(feed["path"])
     assert answer.status_code == 200
@@ -115,7 +116,9 @@ async def test_what_opens_nothing_is_answered_alike_whatever_it_is(
     answers = []
     for token in nothing:
         with sent_statements() as sent:
-            answer = await client.get(f"{FEEDS}/{token}.ics", headers={"X-Request-ID": "r-1", "X-Correlation-ID": "c"})
+            answer = await client.get(
+                f"{CALENDARS}/{token}.ics", headers={"X-Request-ID": "r-1", "X-Correlation-ID": "c"}
+            )
         answers.append((answer.status_code, answer.content, sorted(answer.headers.items()), sent))
     assert [answer for answer in answers if answer != answers[0]] == []
     status, content, _, sent = answers[0]
@@ -229,7 +232,7 @@ async def test_limits_are_named(client: httpx2.AsyncClient, body: dict[str, str]
 
 async def test_another_form_is_refused_before_any_token_is_looked_at(client: httpx2.AsyncClient) -> None:
     path = (await make_feed(client))["path"]
-    for address in (path, f"{FEEDS}/twcal_none.ics"):
+    for address in (path, f"{CALENDARS}/twcal_none.ics"):
         refused = await client.get(address, params={"as": "journal"})
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "query.as")
         assert "twcal_" not in refused.text

@@ -90,6 +90,7 @@ async def test_a_move_locks_each_task_once(
     with sent_statements() as sent:
         await move(client, tasks[2], after=tasks[0]["id"])
     assert sent == [
+        "SELECT",  # wait for who changes trees
         "SELECT",  # lock the one of the smaller id
         "SELECT",  # and the other
         "SELECT",  # the neighbour

@@ -18,6 +18,7 @@ from chassis.openapi import operations
 from chassis.testing import bearer
 
 TASKS: Final = "/api/v1/tasks"
+FEEDS: Final = "/api/v1/calendar-feeds"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 WHOLE: Final[dict[str, JsonValue]] = {
     "title": "y",
@@ -43,6 +44,8 @@ class Asked:
     body: JsonValue = None
     before: str | None = None
     """What is done to the task first, uncounted."""
+    keyed: bool = False
+    """Whether it must have an `Idempotency-Key`."""
 
 
 # Who takes subtasks along asks whether there are any, holds the owner's trees, locks the task, walks the tree, locks
@@ -55,18 +58,40 @@ OPERATIONS: Final = {
     "create_task": Asked("POST", TASKS, "INSERT INSERT", {"title": "y"}),
     "replace_task": Asked("PUT", "{task}", "SELECT UPDATE INSERT", WHOLE),
     "patch_task": Asked("PATCH", "{task}", "SELECT UPDATE INSERT", {"title": "z", "tags": ["home"]}),
-    "move_task": Asked("POST", "{task}/move", "SELECT SELECT SELECT SELECT SELECT UPDATE INSERT", {"after": "{other}"}),
-    "toggle_task": Asked("POST", "{task}/toggle", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
-    "complete_task": Asked("POST", "{task}/complete", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
-    "reopen_task": Asked("POST", "{task}/reopen", "SELECT UPDATE INSERT", before="complete"),
+    "move_task": Asked("POST", "{task}/move", "SELECT SELECT SELECT SELECT UPDATE INSERT", {"after": "{other}"}),
+    "toggle_task": Asked("POST", "{task}/toggle", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT INSERT"),
+    "complete_task": Asked("POST", "{task}/complete", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT INSERT"),
+    "reopen_task": Asked("POST", "{task}/reopen", "SELECT UPDATE INSERT UPDATE", before="complete"),
     "delete_task": Asked("DELETE", "{task}", "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT"),
     "restore_task": Asked("POST", "{task}/restore", "SELECT SELECT WITH SELECT WITH UPDATE INSERT", before="delete"),
     "bulk_tasks": Asked(
         "POST",
         f"{TASKS}/bulk",
-        "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT",
+        "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT INSERT",
         {"operations": [{"op": "complete", "id": "{id}"}]},
     ),
+    "read_quick_add": Asked("POST", f"{TASKS}/quick-add", "", {"text": "pay rent every 1st at 9am #home"}),
+    "create_quick_add": Asked("POST", f"{TASKS}/quick-add/create", "INSERT INSERT", {"text": "pay rent #home"}),
+    "export_tasks": Asked("GET", f"{TASKS}/export", "SET SELECT WITH"),
+    "import_tasks": Asked(
+        "POST",
+        f"{TASKS}/import",
+        "SELECT SELECT SELECT INSERT INSERT INSERT",
+        {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "x"}, {"title": "y"}]},
+        keyed=True,
+    ),
+    "list_completions": Asked("GET", "/api/v1/completions?total=true", "SELECT SELECT", before="complete"),
+    "list_task_completions": Asked("GET", "{task}/completions", "SELECT SELECT", before="complete"),
+    "create_comment": Asked("POST", "{task}/comments", "SELECT SELECT INSERT", {"body": "z"}),
+    "list_comments": Asked("GET", "{task}/comments?total=true", "SELECT SELECT SELECT"),
+    "get_comment": Asked("GET", "/api/v1/comments/{comment}", "SELECT"),
+    "edit_comment": Asked("PATCH", "/api/v1/comments/{comment}", "SELECT UPDATE", {"body": "z"}),
+    "delete_comment": Asked("DELETE", "/api/v1/comments/{comment}", "SELECT DELETE"),
+    "list_calendar_feeds": Asked("GET", FEEDS, "SELECT"),
+    "create_calendar_feed": Asked("POST", FEEDS, "SELECT SELECT INSERT", {"name": "z"}),
+    "rotate_calendar_feed": Asked("POST", f"{FEEDS}/{{feed}}/rotate", "SELECT UPDATE"),
+    "revoke_calendar_feed": Asked("DELETE", f"{FEEDS}/{{feed}}", "DELETE"),
+    "read_calendar_feed": Asked("GET", "/api/v1/calendars/{token}.ics", "SELECT SELECT"),
 }
 ELSEWHERE: Final = {
     "ready": "asks for the revision of the schema, not for tasks",
@@ -79,19 +104,27 @@ def test_every_operation_has_its_statements_counted(app: FastAPI) -> None:
     assert there == OPERATIONS.keys() | ELSEWHERE.keys()
 
 
-async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int) -> tuple[int, int]:
-    """Make a task with so many below it, and another one."""
+async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int) -> dict[str, JsonValue]:
+    """Make a task with so many below it and so many comments, another task, and a calendar feed; give their names."""
     ids = []
     for _ in range(2):
-        made = await client.post(TASKS, json={"title": "x"}, headers=headers)
+        made = await client.post(TASKS, json={"title": "x", "due_at": "2030-01-01T00:00:00Z"}, headers=headers)
         ids.append(made.json()["id"])
     below = [{"op": "create", "task": {"title": "x", "parent_id": ids[0]}} for _ in range(size)]
     made = await client.post(f"{TASKS}/bulk", json={"operations": below}, headers=headers)
     assert made.json()["failed"] == 0
-    return ids[0], ids[1]
+    comments = [await client.post(f"{TASKS}/{ids[0]}/comments", json={"body": "x"}, headers=headers) for _ in below]
+    feed = (await client.post(FEEDS, json={"name": "x"}, headers=headers)).json()
+    return {
+        "id": ids[0],
+        "other": ids[1],
+        "comment": comments[-1].json()["id"],
+        "feed": feed["id"],
+        "token": feed["token"],
+    }
 
 
-def filled(value: JsonValue, names: dict[str, int]) -> JsonValue:
+def filled(value: JsonValue, names: dict[str, JsonValue]) -> JsonValue:
     """Put ids where names are."""
     match value:
         case dict():
@@ -111,13 +144,15 @@ async def test_an_operation_takes_so_many_statements_for_few_tasks_and_for_many(
     asked, counted = OPERATIONS[name], list[str]()
     for size in (FEW, MANY):
         headers = bearer(f"owner-{size}")
-        task_id, other = await family(client, headers, size)
-        path = asked.path.replace("{task}", f"{TASKS}/{task_id}")
+        names = await family(client, headers, size)
+        task = f"{TASKS}/{names['id']}"
         if asked.before == "delete":
-            await client.delete(f"{TASKS}/{task_id}", headers=headers)
+            await client.delete(task, headers=headers)
         elif asked.before:
-            await client.post(f"{TASKS}/{task_id}/{asked.before}", headers=headers)
-        body = filled(asked.body, {"id": task_id, "other": other})
+            await client.post(f"{task}/{asked.before}", headers=headers)
+        path, body = asked.path.replace("{task}", task).format(**names), filled(asked.body, names)
+        if asked.keyed:
+            headers |= {"Idempotency-Key": "k-1"}
         with sent_statements() as sent:
             answer = await client.request(asked.method, path, json=body, headers=headers)
         assert 200 <= answer.status_code < 300, answer.text

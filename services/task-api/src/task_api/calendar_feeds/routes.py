@@ -19,7 +19,8 @@ from task_api.calendar_feeds.service import (
 )
 from task_api.tasks.conditions import TagList, read_tags
 
-_PREFIX: Final = "/calendar-feeds"
+_FEEDS: Final = "/calendar-feeds"
+_CALENDARS: Final = "/calendars"
 _ONE: Final = documented(CalendarFeedForbiddenError, CalendarFeedNotFoundError)
 _ETAG: Final = {"ETag": {"description": "Names this content; for `If-None-Match`", "schema": {"type": "string"}}}
 _A_CALENDAR: Final = (
@@ -28,7 +29,7 @@ _A_CALENDAR: Final = (
     "UID:0d5c8d7e-6c5e-5b0e-9d55-2f6d6f6c8d11\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
 )
 
-router = APIRouter(prefix=_PREFIX, tags=["calendar feeds"])
+router = APIRouter(tags=["calendar feeds"])
 
 
 class CalendarResponse(Response):
@@ -71,7 +72,7 @@ FeedId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[3])]
 
 
 @router.post(
-    "",
+    _FEEDS,
     status_code=status.HTTP_201_CREATED,
     summary="Make a calendar feed",
     response_description="The feed, and its token, which is never shown again",
@@ -87,7 +88,7 @@ async def create_calendar_feed(
     return _issued(await feeds.create(user, session, draft))
 
 
-@router.get("", summary="List one's own calendar feeds", response_description="All of them, oldest first")
+@router.get(_FEEDS, summary="List one's own calendar feeds", response_description="All of them, oldest first")
 async def list_calendar_feeds(user: CalendarFeedRead, session: DbSession, feeds: Feeds) -> Page[CalendarFeedOut]:
     """List the caller's feeds, without their tokens; there are 10 at most."""
     found = await feeds.list_feeds(user, session)
@@ -95,7 +96,7 @@ async def list_calendar_feeds(user: CalendarFeedRead, session: DbSession, feeds:
 
 
 @router.post(
-    "/{feed_id}/rotate",
+    _FEEDS + "/{feed_id}/rotate",
     summary="Give a calendar feed another token",
     response_description="The feed, and its new token, which is never shown again",
     responses=_ONE,
@@ -107,13 +108,17 @@ async def rotate_calendar_feed(
     return _issued(await feeds.rotate(user, session, feed_id))
 
 
-@router.delete("/{feed_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a calendar feed", responses=_ONE)
+@router.delete(
+    _FEEDS + "/{feed_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a calendar feed", responses=_ONE
+)
 async def revoke_calendar_feed(user: CalendarFeedWrite, session: DbSession, feeds: Feeds, feed_id: FeedId) -> None:
     """Delete a feed; its token opens nothing from now on."""
     await feeds.revoke(user, session, feed_id)
 
 
-@router.get("/{token}.ics", summary="Read a calendar feed", response_class=CalendarResponse, responses=_READS)
+@router.get(
+    _CALENDARS + "/{token}.ics", summary="Read a calendar feed", response_class=CalendarResponse, responses=_READS
+)
 async def read_calendar_feed(
     feeds: Feeds,
     token: Annotated[str, Path(description="the feed's token, which is the whole authentication", examples=[A_TOKEN])],
@@ -140,5 +145,5 @@ async def read_calendar_feed(
 
 
 def _issued(issued: IssuedFeed) -> CalendarFeedIssued:
-    path = f"{API_PREFIX}{_PREFIX}/{issued.token.secret}.ics"
+    path = f"{API_PREFIX}{_CALENDARS}/{issued.token.secret}.ics"
     return CalendarFeedIssued.of(issued.feed, issued.token.secret, path)

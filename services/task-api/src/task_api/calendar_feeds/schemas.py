@@ -57,7 +57,7 @@ class CalendarFeedIssued(CalendarFeedOut):
         str,
         Field(
             description="of the feed, with the token; put this service's address before it",
-            examples=[f"/api/v1/calendar-feeds/{A_TOKEN}.ics"],
+            examples=[f"/api/v1/calendars/{A_TOKEN}.ics"],
         ),
     ]
 

@@ -21,11 +21,12 @@ from task_api.outbox.service import Outbox
 from task_api.tasks.bulk_schemas import CreateOperation, Operation, RefusedOperation, StateOperation, UpdateOperation
 from task_api.tasks.conditions import PreconditionFailedError
 from task_api.tasks.consequences import Change, consequences, merged
+from task_api.tasks.events import event_of
 from task_api.tasks.models import Task
 from task_api.tasks.repository import TaskRepository
 from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskOut
-from task_api.tasks.service import apply, event_data, event_type, new_task, refusal
+from task_api.tasks.service import apply, new_task, refusal
 from task_api.tasks.subtasks import Subtasks
 from task_events import TaskEventData, TaskEventType
 
@@ -243,8 +244,7 @@ class _Bulk:
             self._below.above.add(task.parent_id)
 
     def _tell(self, change: Change) -> None:
-        data = event_data(self._user, before=change.before, task=change.task)
-        self.events.append((event_type(change.before, change.task), data))
+        self.events.append(event_of(self._user, change))
 
     def _find(self, task_id: int, *, deleted: bool) -> Task:
         task = self._below.mine.get(task_id)

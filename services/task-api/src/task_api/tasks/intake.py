@@ -14,10 +14,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from chassis.errors import ApiError
 from chassis.identity import Principal
 from task_api.outbox.service import Outbox
+from task_api.tasks.consequences import Change
+from task_api.tasks.events import event_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import position_at
 from task_api.tasks.repository import TaskRepository
-from task_api.tasks.service import event_data, event_type
 from task_api.tasks.subtasks import InvalidParentError, Subtasks, check_tree
 
 _STEP: Final = timedelta(microseconds=1)
@@ -75,7 +76,7 @@ class TaskIntake:
         for arrival, task in tasks.items():
             task.parent_id = tasks[arrival.above].id if isinstance(arrival.above, Arrival) else arrival.above
         await repository.add_many(made)
-        told = [(event_type(None, task), event_data(user, before=None, task=task)) for task in made]
+        told = [event_of(user, Change(None, task)) for task in made]
         await self._outbox.add_many(session, told)
         return [outcome if isinstance(outcome, ApiError) else outcome.id or 0 for outcome in outcomes]
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from chassis.correlation import current_corr_id
 from chassis.errors import ApiError, ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.pagination import Page
 from task_api.outbox.service import Outbox
 from task_api.tasks.consequences import Change, check_recurrence, consequences, merged
 from task_api.tasks.cursors import ListCursors
+from task_api.tasks.events import event_of
 from task_api.tasks.listing import TaskListing, keys_of
 from task_api.tasks.models import Task
 from task_api.tasks.ordering import InvalidMoveError, position_at, position_between
@@ -21,9 +21,6 @@ from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskCreate, TaskMove, TaskPatch, TaskReplace
 from task_api.tasks.subtasks import Subtasks
 from task_api.tasks.terms import UNCONDITIONAL, Terms
-from task_events import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
-
-_NOT_REPORTED: Final = {"id", "owner_id", "version", "created_at", "updated_at"}  # told by the event itself
 
 
 class TaskNotFoundError(NotFoundError):
@@ -249,13 +246,7 @@ class TaskService:
         self, user: Principal, session: AsyncSession, task: Task, changes: Sequence[Change], terms: Terms
     ) -> Task:
         """Commit changes with an event for each; what was changed first is told first."""
-        await self._outbox.add_many(
-            session,
-            [
-                (event_type(change.before, change.task), event_data(user, before=change.before, task=change.task))
-                for change in changes
-            ],
-        )
+        await self._outbox.add_many(session, [event_of(user, change) for change in changes])
         await terms.before_commit(task)
         await session.commit()
         self._outbox.committed()
@@ -299,35 +290,3 @@ def refusal(task_id: int, *, exists: bool) -> ApiError:
     if exists:
         return TaskForbiddenError(f"Task {task_id} belongs to someone else.")
     return TaskNotFoundError(f"There is no task {task_id}.")
-
-
-def event_type(before: TaskSnapshot | None, task: Task) -> TaskEventType:
-    """Name a change by what matters most about it."""
-    if before is None:
-        return TaskEventType.CREATED
-    if task.deleted_at is not None:
-        return TaskEventType.DELETED
-    if before.deleted_at is not None:
-        return TaskEventType.RESTORED
-    if task.completed == before.completed:
-        return TaskEventType.UPDATED
-    return TaskEventType.COMPLETED if task.completed else TaskEventType.REOPENED
-
-
-def event_data(user: Principal, *, before: TaskSnapshot | None, task: Task) -> TaskEventData:
-    """Say what a change was, from the task before (None at creation) and after it."""
-    after = task.snapshot()
-    return TaskEventData(
-        task=after,
-        changes=_changes(before, after),
-        actor=Actor(id=user.id),
-        occurred_at=task.updated_at,
-        corr_id=current_corr_id(),
-    )
-
-
-def _changes(before: TaskSnapshot | None, after: TaskSnapshot) -> dict[str, FieldChange]:
-    new = after.model_dump(mode="json", exclude=_NOT_REPORTED)
-    nothing = dict.fromkeys(new) | {"tags": [], "position": new["position"]}  # a position is given, not set
-    old = before.model_dump(mode="json", exclude=_NOT_REPORTED) if before else nothing
-    return {name: FieldChange(old=old[name], new=value) for name, value in new.items() if old[name] != value}
