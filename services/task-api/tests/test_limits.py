@@ -67,6 +67,11 @@ PAST: Final[dict[str, Ask]] = {
     "characters of an `Idempotency-Key`": (
         "POST", TASKS, {"json": {"title": "x"}, "headers": ALICE | {"Idempotency-Key": "x" * 256}},
     ),
+    "characters of a comment": ("POST", f"{TASKS}/1/comments", {"json": {"body": "x" * 10_001}}),
+    "comments on a page, at most": ("GET", f"{TASKS}/1/comments?limit=201", {}),
+    "completions on a page, at most": ("GET", "/api/v1/completions?limit=201", {}),
+    "characters of a line of quick add": ("POST", f"{TASKS}/quick-add", {"json": {"text": "x" * 501}}),
+    "characters of the name of a calendar feed": ("POST", "/api/v1/calendar-feeds", {"json": {"name": "x" * 101}}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
 }  # fmt: skip
 
