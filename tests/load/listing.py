@@ -10,6 +10,8 @@ import logging
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -55,20 +57,25 @@ async def main(sizes: list[int], requests: int) -> None:
     """Measure and print."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     columns = [(size, size // PER_OWNER) for size in sizes] + [(sizes[-1], 1)]
-    with ThrowawayPostgres() as postgres:
-        factory = DatabaseFactory(postgres.server)
-        found = [await measure(factory, size, owners, requests) for size, owners in columns]
+    async with AsyncExitStack() as open_until_the_end:
+        factory = DatabaseFactory(open_until_the_end.enter_context(ThrowawayPostgres()).server)
+        asking = [
+            (await open_until_the_end.enter_async_context(filled(factory, size, owners)), owners)
+            for size, owners in columns
+        ]
+        found = {query: await medians(asking, query, requests) for query in LISTS}
     names = [f"{size:,}" + (" of one" if owners == 1 else "") for size, owners in columns]
     sys.stdout.write(f"{'p50 of a page of 20, ms':40}" + "".join(f"{name:>18}" for name in names) + "   growth\n")
-    for query in LISTS:
-        times = [column[query] * 1000 for column in found]
+    for query, seconds in found.items():
+        times = [one * 1000 for one in seconds]
         growth = times[len(sizes) - 1] / times[0]
         row = "".join(f"{one:18.2f}" for one in times)
         sys.stdout.write(f"{query or '(newest first)':40}{row}   {growth:.2f}\N{MULTIPLICATION SIGN}\n")
 
 
-async def measure(factory: DatabaseFactory, size: int, owners: int, requests: int) -> dict[str, float]:
-    """Give the median seconds of each list, over changing owners."""
+@asynccontextmanager
+async def filled(factory: DatabaseFactory, size: int, owners: int) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve an API over so many tasks of so many owners."""
     async with factory.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
         connection = await asyncpg.connect(url)
         await connection.execute(FILL, size, owners, timeout=3600)
@@ -76,19 +83,26 @@ async def measure(factory: DatabaseFactory, size: int, owners: int, requests: in
         await connection.close()
         app = create_app(settings_for(TaskApiSettings, url, database_statement_timeout=60.0))
         async with serving(app) as client:
-            return {query: await median(client, query, owners, requests) for query in LISTS}
+            yield client
 
 
-async def median(client: httpx2.AsyncClient, query: str, owners: int, requests: int) -> float:
-    """Ask for the same list of one owner after the other."""
-    taken = []
+async def medians(asking: Sequence[tuple[httpx2.AsyncClient, int]], query: str, requests: int) -> list[float]:
+    """Give the median seconds of a list in each database; they take turns, so that all meet the same machine."""
+    taken: list[list[float]] = [[] for _ in asking]
     for number in range(WARM_UP + requests):
-        headers = bearer(f"owner-{number * 31 % min(owners, 100)}")
-        began = time.perf_counter()
-        response = await client.get(f"/api/v1/tasks?limit=20&{query}", headers=headers)
-        taken.append(time.perf_counter() - began)
-        response.raise_for_status()
-    return statistics.median(taken[WARM_UP:])
+        for (client, owners), times in zip(asking, taken, strict=True):
+            times.append(await seconds_of(client, query, f"owner-{number * 31 % min(owners, 100)}"))
+    return [statistics.median(times[WARM_UP:]) for times in taken]
+
+
+async def seconds_of(client: httpx2.AsyncClient, query: str, owner: str) -> float:
+    """Ask for a list once."""
+    headers = bearer(owner)
+    began = time.perf_counter()
+    response = await client.get(f"/api/v1/tasks?limit=20&{query}", headers=headers)
+    taken = time.perf_counter() - began
+    response.raise_for_status()
+    return taken
 
 
 if __name__ == "__main__":
