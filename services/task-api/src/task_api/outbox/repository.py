@@ -19,7 +19,8 @@ _SET_BY_DATABASE: Final = {"attempts", "next_attempt_at", "last_error"}
 # The settings are of this transaction and cost no round trip of their own. A frozen leader keeps its connection; the
 # first two end its transaction all the same: one when PostgreSQL waits for its next statement, the other when it cannot
 # get rid of an answer, since nobody reads it and the socket's buffers are full. (The second one is for TCP alone;
-# through a Unix socket it has no effect.)
+# through a Unix socket it has no effect.) Between the parts of one statement neither applies: PostgreSQL 17 and later
+# have a limit for the transaction as a whole.
 # A plan that PostgreSQL keeps was made when the table was nearly empty, as it is most of the time. For a backlog it is
 # hopeless (reading one batch out of 25,000 took longer than the statement timeout), so each batch gets its own.
 _LEAD: Final = text(
@@ -27,6 +28,8 @@ _LEAD: Final = text(
     SELECT pg_try_advisory_xact_lock(:key),
            set_config('idle_in_transaction_session_timeout', :patience, true),
            set_config('tcp_user_timeout', :patience, true),
+           CASE WHEN current_setting('server_version_num')::int >= 170000
+                THEN set_config('transaction_timeout', :limit, true) END,
            set_config('plan_cache_mode', 'force_custom_plan', true)
     """
 )
@@ -127,8 +130,9 @@ class OutboxRepository:
         a relay that loses its connection loses the lock and its uncommitted deletes together.
         """
         connection = await self._session.connection()
-        milliseconds = str(round(patience * 1000))
-        return bool(await connection.scalar(_LEAD, {"key": _LEADER_KEY, "patience": milliseconds}))
+        milliseconds = round(patience * 1000)
+        values = {"key": _LEADER_KEY, "patience": str(milliseconds), "limit": str(2 * milliseconds)}
+        return bool(await connection.scalar(_LEAD, values))
 
     async def due(self, limit: int, *, in_flight: Sequence[UUID] = ()) -> list[Unsent]:
         """Give the oldest events that may be sent now, besides those that are being sent, and none of their tasks."""
