@@ -11,22 +11,19 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from chassis.database import Database
-from chassis.testing import bearer, settings_for
+from chassis.testing import bearer
 from task_api.comments.models import Comment
 from task_api.comments.service import MAX_COMMENTS
 from task_api.settings import TaskApiSettings
 
 TASKS, COMMENTS = "/api/v1/tasks", "/api/v1/comments"
-ALICE, BOB = bearer("alice"), bearer("bob")
-JSON = {"Content-Type": "application/json"}
+ALICE = bearer("alice")
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 
 
 @pytest.fixture
-def settings(database_url: str) -> TaskApiSettings:
-    """Patient: what comes at once waits for each other, however slow the machine is."""
-    patient = dict.fromkeys(("database_lock_timeout", "database_statement_timeout", "database_pool_timeout"), 90)
-    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
+def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
+    return patient_settings
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Comments: written, listed, edited and deleted by the owner of their task, each as often as it was asked for."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx2
@@ -10,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from chassis.database import Database
-from chassis.testing import bearer, settings_for
+from chassis.testing import bearer
 from task_api.comments.models import Comment
 from task_api.outbox.models import OutboxEvent
 from task_api.settings import TaskApiSettings
@@ -18,14 +16,11 @@ from task_api.settings import TaskApiSettings
 TASKS, COMMENTS = "/api/v1/tasks", "/api/v1/comments"
 ALICE, BOB = bearer("alice"), bearer("bob")
 JSON = {"Content-Type": "application/json"}
-SentStatements = Callable[[], AbstractContextManager[list[str]]]
 
 
 @pytest.fixture
-def settings(database_url: str) -> TaskApiSettings:
-    """Patient: what comes at once waits for each other, however slow the machine is."""
-    patient = dict.fromkeys(("database_lock_timeout", "database_statement_timeout", "database_pool_timeout"), 90)
-    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
+def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
+    return patient_settings
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The lists of completions: periods, pages, cursors, limits, and whose they are."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +14,6 @@ from task_api.history.models import Completion
 TASKS, COMPLETIONS = "/api/v1/tasks", "/api/v1/completions"
 BULK = f"{TASKS}/bulk"
 ALICE, BOB = bearer("alice"), bearer("bob")
-SentStatements = Callable[[], AbstractContextManager[list[str]]]
 
 
 async def create(client: httpx2.AsyncClient, **fields: object) -> int:

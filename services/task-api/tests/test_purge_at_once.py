@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer, settings_for
+from chassis.testing import bearer
 from devstack.polling import within
 from task_api.purge.service import Purge
 from task_api.settings import TaskApiSettings
@@ -39,10 +39,8 @@ asyncio.run(Purge(Retention(days=60)).run(database))
 
 
 @pytest.fixture
-def settings(database_url: str) -> TaskApiSettings:
-    """Patient: what comes at once waits for each other, however slow the machine is."""
-    patient = dict.fromkeys(("database_lock_timeout", "database_statement_timeout", "database_pool_timeout"), 90)
-    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
+def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
+    return patient_settings
 
 
 async def execute(database: Database, statement: str, **values: object) -> list[Any]:

@@ -59,8 +59,4 @@ class Purge:
 
 def purging_deleted_tasks(purge: Purge, database: Database) -> AbstractAsyncContextManager[None]:
     """Purge in the background; every replica may, none waits for another."""
-
-    async def run() -> None:
-        await purge.run(database)
-
-    return repeating("purge-deleted-tasks", _INTERVAL, run)
+    return repeating("purge-deleted-tasks", _INTERVAL, lambda: purge.run(database))
