@@ -9,7 +9,7 @@ import pytest
 
 from chassis.consumer import DELIVERY_TIMEOUT
 from chassis.health import CHECK_TIMEOUT
-from chassis.jwks import FETCH_FLOOR, POLICY
+from chassis.identity.jwks import FETCH_FLOOR, POLICY
 from chassis.resilience import CallPolicy
 from chassis.settings import ServiceSettings
 from chassis.testing import settings_for

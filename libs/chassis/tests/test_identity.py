@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chassis.identity import InvalidTokenError, Principal, SharedSecret, TokenVerifier
+from chassis.identity import Principal
+from chassis.identity.tokens import InvalidTokenError, SharedSecret, TokenVerifier
 from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, make_token
 
 

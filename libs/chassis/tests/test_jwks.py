@@ -15,8 +15,8 @@ from jose import jwk, jws, jwt
 from starlette.responses import JSONResponse, Response
 
 from chassis.errors import UnavailableError
-from chassis.identity import InvalidTokenError, TokenVerifier
-from chassis.jwks import FETCH_FLOOR, FRESH_FOR, JwksKeys
+from chassis.identity.jwks import FETCH_FLOOR, FRESH_FOR, JwksKeys
+from chassis.identity.tokens import InvalidTokenError, TokenVerifier
 from chassis.testing import AUDIENCE, ISSUER, listening
 
 Jwk = dict[str, Any]

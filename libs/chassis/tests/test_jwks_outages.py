@@ -11,8 +11,9 @@ import pytest
 from fastapi import APIRouter
 from jose import jws
 
-from chassis.identity import CurrentUser, TokenVerifier
-from chassis.jwks import POLICY, JwksKeys
+from chassis.identity import CurrentUser
+from chassis.identity.jwks import POLICY, JwksKeys
+from chassis.identity.tokens import TokenAuthenticator, TokenVerifier
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
 from chassis.testing import AUDIENCE, ISSUER, scrape, serving, settings_for
@@ -95,7 +96,8 @@ async def service_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
     app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
     async with serving(app) as client, httpx2.AsyncClient(timeout=None) as http:
         keys = JwksKeys(url, http, policy=QUICK)
-        app.state.token_verifier = TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, clock_skew=30)
+        verifier = TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, clock_skew=30)
+        app.state.authenticators = [TokenAuthenticator(verifier)]
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         yield client
 

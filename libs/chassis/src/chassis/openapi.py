@@ -7,7 +7,7 @@ headers, security, and examples of bodies, made of the examples of their fields.
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -18,6 +18,7 @@ from typing_extensions import override
 from chassis.database import DatabaseUnavailableError
 from chassis.errors import (
     MEDIA_TYPE,
+    ApiError,
     FieldProblem,
     Problem,
     UnauthenticatedError,
@@ -25,6 +26,7 @@ from chassis.errors import (
     add_documented_error,
     documented_error,
 )
+from chassis.identity import Guard, operations_of
 from chassis.openapi_examples import NoExampleError, example_of, resolved
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 
@@ -59,7 +61,7 @@ class DescribedService(FastAPI):
         """Make the document, once."""
         if self.openapi_schema is None:
             self._hide_the_sidecars_routes()
-            self.openapi_schema = completed(super().openapi())
+            self.openapi_schema = completed(super().openapi(), self._guards())
         return self.openapi_schema
 
     def _hide_the_sidecars_routes(self) -> None:
@@ -68,9 +70,18 @@ class DescribedService(FastAPI):
             if isinstance(route, APIRoute) and route.path.startswith(SIDECAR_PREFIXES):
                 route.include_in_schema = False
 
+    def _guards(self) -> dict[str, Sequence[Guard]]:
+        """Give the guards of every operation by its id."""
+        return {operation.operation_id: operation.guards for operation in operations_of(self.routes)}
 
-def completed(generated: Json) -> Json:
-    """Give FastAPI's document with everything that is the same for every operation."""
+
+def completed(generated: Json, guards: Mapping[str, Sequence[Guard]]) -> Json:
+    """Give FastAPI's document with everything that is the same for every operation.
+
+    Args:
+        generated: What FastAPI made.
+        guards: Those of every operation that has some, by operation id.
+    """
     document: Json = _with_names_for_generics(copy.deepcopy(generated))  # a copy: routes share what they declare
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -84,6 +95,7 @@ def completed(generated: Json) -> Json:
     }
     for path, _, operation in operations(document):
         operation.setdefault("security", [])
+        _say_who_may(operation, guards.get(operation.get("operationId", ""), ()))
         _describe_errors(document, path, operation)
         _show_bodies(document, operation)
     return document
@@ -142,7 +154,19 @@ def _describe_errors(document: Json, path: str, operation: Json) -> None:
         headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in _IDS}
 
 
-def _add_class(responses: Json, error: type[UnauthenticatedError | UnavailableError]) -> None:
+def _say_who_may(operation: Json, guards: Sequence[Guard]) -> None:
+    """Name the permission that an operation needs, for people and for programs.
+
+    Not in its security requirement, where OpenAPI 3.1 has a place for it: there it would be something new to ask of
+    clients, who have that permission since they can sign in.
+    """
+    for guard in guards:
+        operation["x-permission"] = guard.permission.value
+        operation["description"] = f"{operation.get('description', '').rstrip()}\n\nNeeds `{guard.permission}`."
+        _add_class(operation["responses"], guard.refusal)
+
+
+def _add_class(responses: Json, error: type[ApiError]) -> None:
     meaning = (error.__doc__ or error.code).strip().splitlines()[0]
     _add(responses, error.status, error.code, meaning, error.documented_headers)
 

@@ -16,8 +16,8 @@ from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.health import database_check, health_router
-from chassis.identity import KeySource, SharedSecret, TokenVerifier
-from chassis.jwks import JwksKeys
+from chassis.identity.jwks import JwksKeys
+from chassis.identity.tokens import KeySource, SharedSecret, TokenAuthenticator, TokenVerifier
 from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
 from chassis.methods import MethodsMiddleware
@@ -59,7 +59,8 @@ def create_service(
 
     Returns:
         The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
-        process is about to end, before open requests are waited for.
+        process is about to end, before open requests are waited for. `background` may put authenticators of the
+        service's own before the one of tokens in `app.state.authenticators`.
     """
     app = DescribedService(
         title=title,
@@ -101,12 +102,13 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             keys = await stack.enter_async_context(_key_source(settings))
-            app.state.token_verifier = TokenVerifier(
+            verifier = TokenVerifier(
                 keys,
                 issuer=settings.auth_issuer,
                 audience=settings.auth_audience,
                 clock_skew=settings.auth_clock_skew,
             )
+            app.state.authenticators = [TokenAuthenticator(verifier)]
             if background is not None:
                 await stack.enter_async_context(background(app))
             _logger.info("started", environment=settings.environment, port=settings.port)

@@ -22,7 +22,7 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
     app = create_service(
         settings,
         package="audit_worker",
-        api_version="1.0",
+        api_version="1.1",
         title="Taskwire audit-worker",
         description="The tamper-evident audit trail: one entry for every committed change of every task.",
         routers=[trail_router, gaps_router, dead_letters_router],

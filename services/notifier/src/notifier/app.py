@@ -21,7 +21,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
     app = create_service(
         settings,
         package="notifier",
-        api_version="1.0",
+        api_version="1.1",
         title="Taskwire notifier",
         description="Tells people what happened to their tasks.",
         routers=[inbox_router, dead_letters_router],

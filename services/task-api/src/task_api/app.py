@@ -103,7 +103,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     app = create_service(
         settings,
         package="task_api",
-        api_version="1.0",
+        api_version="1.1",
         title="Taskwire task-api",
         description="Authenticated CRUD over tasks. Every change is an event on the `tasks` topic.",
         # In this order: neither `/tasks/changes` nor the other paths that are written out are of a task's id.

@@ -1,25 +1,10 @@
 """Who may do what with dead letters: a route's signature names its guard."""
 
-from typing import Annotated, Final
-
-from fastapi import Depends
+from typing import Annotated
 
 from chassis.errors import ForbiddenError
-from chassis.identity import CurrentUser, Principal
+from chassis.identity import Permission, Principal, requires
 
-OPERATORS: Final = ("admin",)
-
-
-def get_operator(user: CurrentUser) -> Principal:
-    """Give a route its caller, who must be an operator: dead letters hold everybody's tasks.
-
-    Raises:
-        ForbiddenError: The caller is none.
-    """
-    if not user.has_any_role(*OPERATORS):
-        raise ForbiddenError("Dead letters are for role admin.")
-    return user
-
-
-DeadLetterRead = Annotated[Principal, Depends(get_operator)]
-DeadLetterWrite = Annotated[Principal, Depends(get_operator)]
+# Operators only: dead letters hold everybody's tasks.
+DeadLetterRead = Annotated[Principal, requires(Permission.DEAD_LETTERS_READ, refusal=ForbiddenError)]
+DeadLetterWrite = Annotated[Principal, requires(Permission.DEAD_LETTERS_WRITE, refusal=ForbiddenError)]

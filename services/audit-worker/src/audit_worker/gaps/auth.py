@@ -1,14 +1,9 @@
 """Who may read about gaps."""
 
-from typing import Annotated, Final
-
-from fastapi import Depends
+from typing import Annotated
 
 from chassis.errors import ForbiddenError
-from chassis.identity import CurrentUser, Principal
-
-READ_GAPS: Final = ("auditor", "admin")
-"""Nobody else, not even for tasks of one's own: whose task it is was said by the events that are missing."""
+from chassis.identity import Permission, Principal, requires
 
 
 class GapsForbiddenError(ForbiddenError):
@@ -17,15 +12,5 @@ class GapsForbiddenError(ForbiddenError):
     code = "gaps_forbidden"
 
 
-def get_auditor(user: CurrentUser) -> Principal:
-    """Give a route its caller, who must have one of the roles.
-
-    Raises:
-        GapsForbiddenError: The caller has none of them.
-    """
-    if not user.has_any_role(*READ_GAPS):
-        raise GapsForbiddenError("This needs the role auditor or admin.")
-    return user
-
-
-GapsRead = Annotated[Principal, Depends(get_auditor)]
+# Not even for tasks of one's own: whose task it is was said by the events that are missing.
+GapsRead = Annotated[Principal, requires(Permission.GAPS_READ, refusal=GapsForbiddenError)]

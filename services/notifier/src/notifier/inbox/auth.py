@@ -2,11 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Ownership is part of every statement (`repository._owned_by`); these say what a credential must allow.
 # No role reads the notifications of others.
-NotificationRead = Annotated[Principal, Depends(get_current_user)]
-NotificationWrite = Annotated[Principal, Depends(get_current_user)]
+NotificationRead = Annotated[Principal, requires(Permission.NOTIFICATIONS_READ)]
+NotificationWrite = Annotated[Principal, requires(Permission.NOTIFICATIONS_WRITE)]

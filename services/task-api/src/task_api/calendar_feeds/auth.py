@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Ownership is part of every statement (`repository`); these say what a credential must allow.
-CalendarFeedRead = Annotated[Principal, Depends(get_current_user)]
-CalendarFeedWrite = Annotated[Principal, Depends(get_current_user)]
+CalendarFeedRead = Annotated[Principal, requires(Permission.CALENDAR_FEEDS_READ)]
+CalendarFeedWrite = Annotated[Principal, requires(Permission.CALENDAR_FEEDS_WRITE)]

@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Ownership is part of every statement (`repository`); these say what a credential must allow.
-CommentRead = Annotated[Principal, Depends(get_current_user)]
-CommentWrite = Annotated[Principal, Depends(get_current_user)]
+CommentRead = Annotated[Principal, requires(Permission.TASKS_READ)]
+CommentWrite = Annotated[Principal, requires(Permission.TASKS_WRITE)]

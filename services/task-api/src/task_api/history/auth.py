@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Ownership is part of every statement (`repository._matches`); this says what a credential must allow.
-HistoryRead = Annotated[Principal, Depends(get_current_user)]
+HistoryRead = Annotated[Principal, requires(Permission.TASKS_READ)]

@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Exported are the caller's own tasks (`repository.OutlineRepository`), and what is imported belongs to the caller.
-TaskExportRead = Annotated[Principal, Depends(get_current_user)]
-TaskImportWrite = Annotated[Principal, Depends(get_current_user)]
+TaskExportRead = Annotated[Principal, requires(Permission.TASKS_READ)]
+TaskImportWrite = Annotated[Principal, requires(Permission.TASKS_WRITE)]

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from chassis.errors import ApiError, FieldProblem, InvalidInputError, documented
+from chassis.identity import CurrentUser
 from task_api.idempotency.dependencies import MAX_KEY_CHARS, read_key
 from task_api.portability.auth import TaskExportRead, TaskImportWrite
 from task_api.portability.exporting import ExportFormat, TaskExport
@@ -53,7 +54,7 @@ def get_import(request: Request) -> TaskImport:
     return service
 
 
-async def get_transfer(user: TaskExportRead, request: Request) -> AsyncIterator[None]:
+async def get_transfer(user: CurrentUser, request: Request) -> AsyncIterator[None]:
     """Hold a place among the exports and imports under way, until the answer has ended, however it did."""
     transfers: Transfers = request.app.state.transfers
     with transfers.one_more(user.id):

@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from chassis.identity import Permission, Principal, requires
 
-from chassis.identity import Principal, get_current_user
-
-QuickAddUse = Annotated[Principal, Depends(get_current_user)]
+QuickAddUse = Annotated[Principal, requires(Permission.TASKS_WRITE)]

@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Whose changes are read is part of the statement (`repository.page_statement`) and of the cursor.
-FeedRead = Annotated[Principal, Depends(get_current_user)]
+FeedRead = Annotated[Principal, requires(Permission.TASKS_READ)]

@@ -2,10 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import Depends
-
-from chassis.identity import Principal, get_current_user
+from chassis.identity import Permission, Principal, requires
 
 # Ownership is part of every statement (`repository._owned_by`); these say what a credential must allow.
-TaskRead = Annotated[Principal, Depends(get_current_user)]
-TaskWrite = Annotated[Principal, Depends(get_current_user)]
+TaskRead = Annotated[Principal, requires(Permission.TASKS_READ)]
+TaskWrite = Annotated[Principal, requires(Permission.TASKS_WRITE)]

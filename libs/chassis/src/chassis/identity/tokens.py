@@ -1,51 +1,30 @@
-"""Who is calling: a bearer JWT becomes a `Principal`, or the request is refused.
+"""Bearer JWTs: a token becomes a `Principal`, or is refused.
 
 python-jose checks signatures and claims; `TokenVerifier` is strict around it: the algorithm must be allowed
 *and* belong to the key's type, `exp sub iss aud` must be there, `crit` is refused (RFC 7515, 7519, 8725).
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
 from jose import jwt
 from jose.backends.base import Key
 from jose.exceptions import ExpiredSignatureError, JOSEError
 
-from chassis.errors import UnauthenticatedError
-from chassis.logging import get_logger
+from chassis.identity.guards import InvalidCredentialError
+from chassis.identity.principal import Principal
 
 MAX_TOKEN_CHARS: Final = 8192
 _SUBJECT = re.compile(r"[^\x00-\x20\x7f]{1,255}")
 _FOR_EVER: Final = 2**53
-_logger = get_logger(__name__)
 
 JwtClaims = dict[str, Any]  # a JSON object made by somebody else: every value is checked before use
 
 
-class InvalidTokenError(Exception):
+class InvalidTokenError(InvalidCredentialError):
     """The token does not hold; the message is safe to show."""
-
-
-@dataclass(frozen=True)
-class Principal:
-    """A verified caller.
-
-    Attributes:
-        id: The `sub` of the token; owner of what the caller creates.
-        roles: Names from the `roles` claim.
-        expires_at: Unix time at which the credential ends, for what outlasts a request; None when it does not.
-    """
-
-    id: str
-    roles: frozenset[str] = frozenset()
-    expires_at: float | None = field(default=None, compare=False)
-
-    def has_any_role(self, *names: str) -> bool:
-        """Tell whether the caller has at least one of the roles."""
-        return not self.roles.isdisjoint(names)
 
 
 @dataclass(frozen=True)
@@ -152,25 +131,21 @@ def _principal(claims: JwtClaims) -> Principal:
     return Principal(subject, frozenset(roles), expires_at=float(min(int(claims["exp"]), _FOR_EVER)))
 
 
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider")
+class TokenAuthenticator:
+    """Takes `Authorization: Bearer <JWT>`."""
 
+    def __init__(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
 
-async def get_current_user(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Principal:
-    """Give a route its verified caller.
+    def recognizes(self, scheme: str, credential: str) -> bool:  # noqa: ARG002 (the port's shape)
+        """Take every bearer token that nobody before took."""
+        return scheme == "bearer"
 
-    Raises:
-        UnauthenticatedError: No bearer token, or one that does not hold.
-    """
-    if credentials is None:
-        raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
-    verifier: TokenVerifier = request.app.state.token_verifier
-    try:
-        return await verifier.verify(credentials.credentials)
-    except InvalidTokenError as error:
-        _logger.info("token refused", reason=str(error))
-        raise UnauthenticatedError(str(error)) from error
+    async def authenticate(self, request: Request, credential: str) -> Principal:  # noqa: ARG002 (the port's shape)
+        """Verify the token.
 
-
-CurrentUser = Annotated[Principal, Depends(get_current_user)]
+        Raises:
+            InvalidTokenError: It does not hold.
+            UnavailableError: The keys cannot be had right now.
+        """
+        return await self._verifier.verify(credential)

@@ -20,7 +20,7 @@ from jose.utils import base64url_decode
 from typing_extensions import override
 
 from chassis.errors import UnavailableError
-from chassis.identity import InvalidTokenError, VerificationKey
+from chassis.identity.tokens import InvalidTokenError, VerificationKey
 from chassis.logging import get_logger
 from chassis.resilience import CallPolicy, CircuitOpenError, ResilientCall
 

@@ -1,0 +1,138 @@
+"""How a route says who may call it: `TaskWrite = Annotated[Principal, requires(Permission.TASKS_WRITE)]`.
+
+`requires` is the only way to guard a route, so a test can walk all routes and read which permission each needs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+from fastapi.security import HTTPBearer
+from starlette.routing import BaseRoute
+
+from chassis.errors import ForbiddenError, UnauthenticatedError
+from chassis.identity.permissions import Permission, roles_with
+from chassis.identity.principal import Principal
+from chassis.logging import get_logger
+
+_logger = get_logger(__name__)
+# Declares the scheme in the OpenAPI document; the header itself is read by the authenticators.
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider")
+
+
+class InvalidCredentialError(Exception):
+    """The credential does not hold; the message is safe to show."""
+
+
+class Authenticator(Protocol):
+    """One kind of credential that a request can carry."""
+
+    def recognizes(self, scheme: str, credential: str) -> bool:
+        """Tell whether a credential is of this kind, by its looks alone.
+
+        Args:
+            scheme: Of the `Authorization` header, in lower case.
+            credential: What follows the scheme.
+        """
+        ...
+
+    async def authenticate(self, request: Request, credential: str) -> Principal:
+        """Verify a credential that was recognized.
+
+        Raises:
+            InvalidCredentialError: It does not hold.
+            UnavailableError: Whether it holds cannot be found out right now.
+        """
+        ...
+
+
+class PermissionDeniedError(ForbiddenError):
+    """The credential does not give the permission that this needs."""
+
+    code = "permission_denied"
+
+
+async def get_current_user(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
+    """Give a route its verified caller.
+
+    Raises:
+        UnauthenticatedError: No credential, or one that does not hold.
+    """
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    scheme, credential = scheme.lower(), credential.strip()
+    authenticators: Sequence[Authenticator] = request.app.state.authenticators
+    for authenticator in authenticators if credential else ():
+        if authenticator.recognizes(scheme, credential):
+            try:
+                return await authenticator.authenticate(request, credential)
+            except InvalidCredentialError as error:
+                _logger.info("credential refused", kind=type(authenticator).__name__, reason=str(error))
+                raise UnauthenticatedError(str(error)) from error
+    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
+
+
+CurrentUser = Annotated[Principal, Depends(get_current_user)]
+
+
+class Guard:
+    """Lets a caller pass whose credential gives a permission."""
+
+    def __init__(self, permission: Permission, refusal: type[ForbiddenError]) -> None:
+        self.permission, self.refusal = permission, refusal
+
+    async def __call__(self, user: CurrentUser) -> Principal:
+        """Give a route its caller.
+
+        Raises:
+            ForbiddenError: Of the guard's own kind: the credential does not give the permission.
+        """
+        if not user.may(self.permission):
+            roles = " or ".join(roles_with(self.permission))
+            raise self.refusal(f"This needs the permission {self.permission}, which the role {roles} has.")
+        return user
+
+
+def requires(permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError) -> Any:  # noqa: ANN401
+    """Make the guard of a route, for `Annotated[Principal, …]`.
+
+    Args:
+        permission: What the caller's credential must give.
+        refusal: The error for those whose does not.
+    """
+    return Depends(Guard(permission, refusal))
+
+
+@dataclass(frozen=True)
+class GuardedOperation:
+    """A method of a path, and who may call it.
+
+    Attributes:
+        path: With its parameters as `{name}`.
+        methods: In upper case, sorted.
+        operation_id: Stable name, also in the OpenAPI document.
+        guards: Empty: anybody may.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    operation_id: str
+    guards: tuple[Guard, ...]
+
+
+def operations_of(routes: Sequence[BaseRoute]) -> Iterator[GuardedOperation]:
+    """Give every operation below some routes, with its guards: its own and those of what it depends on."""
+    for context in iter_route_contexts(routes):
+        dependant = getattr(context, "dependant", None)
+        calls = _calls(dependant) if isinstance(dependant, Dependant) else ()
+        guards = tuple(dict.fromkeys(call for call in calls if isinstance(call, Guard)))
+        operation_id = str(getattr(context, "unique_id", context.name))
+        yield GuardedOperation(str(context.path), tuple(sorted(context.methods or ())), operation_id, guards)
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    yield dependant.call
+    for dependency in dependant.dependencies:
+        yield from _calls(dependency)
