@@ -15,6 +15,7 @@ from chassis.correlation import CorrelationMiddleware
 from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
+from chassis.framing import FramingMiddleware
 from chassis.health import database_check, health_router
 from chassis.identity.jwks import JwksKeys
 from chassis.identity.tokens import KeySource, SharedSecret, TokenAuthenticator, TokenVerifier
@@ -86,6 +87,7 @@ def create_service(
     routes = app.router.routes
     app.add_middleware(MethodsMiddleware, routes=routes, refuse=partial(method_not_allowed, routes))
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
+    app.add_middleware(FramingMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
     app.add_middleware(PrivateCacheMiddleware)
