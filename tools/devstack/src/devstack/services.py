@@ -1,9 +1,10 @@
 """The services of Taskwire and what each is told when it starts."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from devstack.failures import ProvisionError
 from devstack.layout import HOST, MAX_SERVICES, Ports
@@ -78,10 +79,15 @@ def planned(environment: Mapping[str, str]) -> Sequence[Service]:
 
 @dataclass(frozen=True)
 class Tokens:
-    """How an app and its daprd know each other; made anew for every start."""
+    """How an app and its daprd know each other: a pair's own, so that no service can pass for another's sidecar."""
 
     dapr: str
     app: str
+
+    @classmethod
+    def new(cls) -> Self:
+        """Make those of one start."""
+        return cls(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
 
     def environment(self) -> dict[str, str]:
         """As Dapr's own variables, for both of them."""

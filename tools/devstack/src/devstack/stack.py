@@ -1,7 +1,6 @@
 """The real stack: which parts there are, what each waits for, in which order they end."""
 
 import asyncio
-import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,7 +58,7 @@ class Stack:
         Raises:
             ProvisionError: A part did not come up.
         """
-        tokens = Tokens(secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        tokens = {service.name: Tokens.new() for service in self.services}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._storage_then_services(tokens))
@@ -67,7 +66,7 @@ class Stack:
         except* ProvisionError as failures:
             raise _first(failures) from None
 
-    async def _storage_then_services(self, tokens: Tokens) -> None:
+    async def _storage_then_services(self, tokens: Mapping[str, Tokens]) -> None:
         server = PostgresServer(
             self.layout.data / POSTGRES, self.layout.ports.postgres, self.credentials.postgres_password, {}
         )
@@ -87,9 +86,9 @@ class Stack:
             await ensure_databases(server, self.credentials.role_passwords)
         async with asyncio.TaskGroup() as group:
             for service in self.services:
-                group.create_task(self._service(service, tokens))
+                group.create_task(self._service(service, tokens[service.name]))
 
-    async def _log_then_sidecars(self, tokens: Tokens) -> None:
+    async def _log_then_sidecars(self, tokens: Mapping[str, Tokens]) -> None:
         ports = self.layout.ports
         broker = KafkaBroker(
             self.layout.data / KAFKA,
@@ -107,7 +106,7 @@ class Stack:
             await ensure_topics(broker.bootstrap, TOPICS)
         async with asyncio.TaskGroup() as group:
             for service in self.services:
-                group.create_task(self._sidecar(service, tokens))
+                group.create_task(self._sidecar(service, tokens[service.name]))
 
     async def _service(self, service: Service, tokens: Tokens) -> None:
         ports, log = self.layout.ports, self.layout.log_file(service.name)
