@@ -17,7 +17,7 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -74,7 +74,7 @@ fuzz: prepare ## Send what can be made of the OpenAPI documents, check every ans
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
 
-check: prepare ## Style, types, import rules, contracts, lock file
+check: prepare ## Style, types, import rules, contracts, lock file, known vulnerabilities, secrets in files
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
 	@echo "mypy";                .venv/bin/mypy --no-error-summary $(typed)
@@ -82,6 +82,11 @@ check: prepare ## Style, types, import rules, contracts, lock file
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "contracts";          $(python) -m contracts check
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
+	@echo "pip-audit";           $(python) -m supply_chain advisories
+	@echo "kingfisher";          $(python) -m supply_chain secrets
+
+secrets: prepare ## Look for secrets in every commit there ever was (make check: in the files as they are)
+	@$(python) -m supply_chain history
 
 contract: prepare ## Write specs/ from the code (RELEASE=1 or task-api …: and set this version in stone)
 	@$(python) -m contracts $(if $(RELEASE),release $(filter-out 1,$(RELEASE)),write)
