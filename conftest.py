@@ -40,8 +40,10 @@ class Collector:
 
     url: str = ""
     spans: list[ExportedSpan] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
 
     def receive(self, body: bytes) -> None:
+        self.received.append(body)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             attributes = {item.key: item.value.string_value for item in resource.resource.attributes}
             for scope in resource.scope_spans:
@@ -83,6 +85,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def stack(collector: Collector) -> "Iterator[StackUnderTest]":
     """The whole real stack (`devstack.testing`), exporting the traces of its services to the collector."""
+    from devstack.leaks import LeakedSecretsError, find
     from devstack.stack_under_test import StackUnderTest
 
     with pytest.MonkeyPatch.context() as environment:
@@ -91,3 +94,6 @@ def stack(collector: Collector) -> "Iterator[StackUnderTest]":
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         with StackUnderTest() as running:
             yield running
+            secrets = running.secrets()
+        if leaks := find("exported spans", b"\n".join(collector.received), secrets):
+            raise LeakedSecretsError(leaks)

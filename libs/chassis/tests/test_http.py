@@ -191,7 +191,7 @@ async def test_requests_are_counted_by_route_template(client: httpx2.AsyncClient
     await client.get("/api/v1/broken/12345")
     metrics = (await client.get("/metrics")).text
     assert 'route="/api/v1/broken/{number}",status="500"' in metrics
-    assert "12345" not in metrics
+    assert "broken/12345" not in metrics  # the number alone may be part of a time
 
 
 async def test_what_is_no_http_request_at_all_is_refused_by_the_server() -> None:

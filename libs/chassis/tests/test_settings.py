@@ -1,5 +1,7 @@
 """A service starts only with settings that are complete and safe."""
 
+import secrets
+
 import pytest
 
 from chassis.settings import ServiceSettings, load_settings
@@ -7,12 +9,12 @@ from chassis.settings import ServiceSettings, load_settings
 GOOD = {
     "TASKWIRE_ENVIRONMENT": "production",
     "TASKWIRE_PORT": "8000",
-    "TASKWIRE_DATABASE_URL": "postgresql://task_api:pa55word@127.0.0.1:5432/task_api",
+    "TASKWIRE_DATABASE_URL": f"postgresql://task_api:{secrets.token_urlsafe(24)}@127.0.0.1:5432/task_api",
     "TASKWIRE_AUTH_ISSUER": "https://id.example",
     "TASKWIRE_AUTH_AUDIENCE": "taskwire",
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
-    "DAPR_API_TOKEN": "d" * 32,
-    "APP_API_TOKEN": "a" * 32,
+    "DAPR_API_TOKEN": secrets.token_urlsafe(24),
+    "APP_API_TOKEN": secrets.token_urlsafe(24),
 }
 
 
@@ -33,7 +35,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_complete_settings_are_read(environment: pytest.MonkeyPatch) -> None:
     settings = load_settings(ServiceSettings)
-    assert (settings.port, settings.dapr_api_token.get_secret_value()) == (8000, "d" * 32)
+    assert (settings.port, settings.dapr_api_token.get_secret_value()) == (8000, GOOD["DAPR_API_TOKEN"])
 
 
 @pytest.mark.parametrize("name", sorted(GOOD.keys() - {"TASKWIRE_ENVIRONMENT", "TASKWIRE_AUTH_JWKS_URL"}))
@@ -89,3 +91,53 @@ def test_keys_over_plain_http_are_refused_outside_development(
 ) -> None:
     environment.setenv("TASKWIRE_AUTH_JWKS_URL", "http://id.example/jwks")
     assert "https" in refusal(capsys)
+
+
+WEAK = {
+    "dddddddddddddddddddddddd": "repeats itself",
+    "abababab-abababab-abababab": "repeats itself",
+    "ChangeMe-7f3kq9zt1m5x8w": "guessed first",
+    "my-very-own-Password-2026": "guessed first",
+    "0123456789abcdef": "guessed first",
+}
+
+
+@pytest.mark.parametrize("name", ["DAPR_API_TOKEN", "APP_API_TOKEN"])
+@pytest.mark.parametrize("weak", WEAK)
+def test_a_secret_that_is_none_is_refused_outside_development(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, weak: str
+) -> None:
+    environment.setenv(name, weak)
+    message = refusal(capsys)
+    assert f"{name} " in message
+    assert WEAK[weak] in message
+    assert weak not in message
+    environment.setenv("TASKWIRE_ENVIRONMENT", "development")
+    assert load_settings(ServiceSettings).environment == "development"
+
+
+@pytest.mark.parametrize(
+    ("password", "why"), [("short", "at least 16"), ("p" * 20, "repeats"), ("password%21" * 2, "gues")]
+)
+def test_a_weak_password_of_the_database_is_refused_outside_development(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], password: str, why: str
+) -> None:
+    environment.setenv("TASKWIRE_DATABASE_URL", f"postgresql://task_api:{password}@db.example/task_api")
+    message = refusal(capsys)
+    assert f"TASKWIRE_DATABASE_URL {'needs ' if why[0] == 'a' else ''}" in message
+    assert why in message
+    assert password not in message
+
+
+def test_two_secrets_that_are_the_same_are_refused_and_both_are_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("APP_API_TOKEN", GOOD["DAPR_API_TOKEN"])
+    message = refusal(capsys)
+    assert "DAPR_API_TOKEN and APP_API_TOKEN are the same" in message
+    assert GOOD["DAPR_API_TOKEN"] not in message
+
+
+def test_a_database_that_asks_for_no_password_needs_none(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKWIRE_DATABASE_URL", "postgresql://task_api@db.example/task_api")
+    assert load_settings(ServiceSettings).secrets().keys() == {"DAPR_API_TOKEN", "APP_API_TOKEN"}

@@ -1,23 +1,27 @@
-"""Structured logs: one JSON object a line on stdout, from structlog and from every library alike."""
+"""Structured logs: one JSON object a line on stdout, from structlog and from every library alike, without secrets."""
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from chassis.secrecy import Redaction
+
 _QUIETER = {"uvicorn.access": logging.WARNING, "uvicorn.error": logging.WARNING, "httpx2": logging.WARNING}
 
 
-def configure_logging(*, service: str, level: str, stream: TextIO | None = None) -> None:
+def configure_logging(*, service: str, level: str, stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
     """Send all logs of this process to stdout as JSON lines.
 
     Args:
         service: Value of the `service` field.
         level: Name of the lowest level that is written, e.g. `INFO`.
         stream: Where to write instead of stdout.
+        secrets: What must never be written; it is masked, as is what looks like a credential.
     """
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -53,6 +57,7 @@ def configure_logging(*, service: str, level: str, stream: TextIO | None = None)
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
+                Redaction(secrets),
             ],
         )
     )

@@ -141,7 +141,7 @@ def run_service(package: str, settings_class: type[SettingsT], create_app: Calla
     command = parser.parse_args(sys.argv[1:]).command
     settings = load_settings(settings_class)
     name = package.replace("_", "-")
-    configure_logging(service=name, level=settings.log_level)
+    configure_logging(service=name, level=settings.log_level, secrets=settings.secrets().values())
     if command == "migrate":
         upgrade(package, str(settings.database_url))
         return

@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
+from chassis.secrecy import secret_values, weakness
 
 ENV_PREFIX = "TASKWIRE_"
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
@@ -71,6 +72,36 @@ class ServiceSettings(BaseSettings):
             raise ValueError("TASKWIRE_AUTH_JWKS_URL must be an https URL outside development")
         return self
 
+    @model_validator(mode="after")
+    def _secrets_can_be_relied_on(self) -> Self:
+        if self.environment == "development":
+            return self
+        secrets = self.secrets()
+        problems = [f"{name} {why}" for name, secret in secrets.items() if (why := weakness(secret)) is not None]
+        owners: dict[str, list[str]] = {}
+        for name, secret in secrets.items():
+            owners.setdefault(secret, []).append(name)
+        problems += [
+            f"{' and '.join(names)} are the same: whoever learns one has the other"
+            for names in owners.values()
+            if names[1:]
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def secrets(self) -> dict[str, str]:
+        """Give every secret in these settings under the variable it came from, the database's password among them.
+
+        A setting that holds several has them numbered: `TASKWIRE_KEYS[1]`.
+        """
+        found: dict[str, str] = {}
+        for name in type(self).model_fields:
+            values = list(secret_values(getattr(self, name)))
+            for number, value in enumerate(values):
+                found[variable_of(type(self), name) + (f"[{number}]" if values[1:] else "")] = value
+        return found
+
 
 class ConsumerSettings(ServiceSettings):
     """What a service that takes events needs besides.
@@ -90,12 +121,18 @@ def load_settings(settings_class: type[SettingsT]) -> SettingsT:
         _stop(settings_class, error)
 
 
+def variable_of(settings_class: type[ServiceSettings], field: str) -> str:
+    """Give the environment variable that a field is read from."""
+    alias = settings_class.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{ENV_PREFIX}{field.upper()}"
+
+
 def _stop(settings_class: type[ServiceSettings], error: ValidationError) -> NoReturn:
     lines = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         if name in settings_class.model_fields:
-            name = f"{ENV_PREFIX}{name.upper()}"
+            name = variable_of(settings_class, name)
         message = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
         lines.append(f"  {name} {message}".replace("   ", "  "))
     sys.stderr.write("cannot start, the environment is not complete:\n" + "\n".join(lines) + "\n")

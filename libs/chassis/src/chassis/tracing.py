@@ -35,20 +35,27 @@ _NOT_TRACED: Final = (
 _ADDRESSES: Final = ("url.path", "url.query", "url.full")
 # Every credential of ours that may stand in an address begins so.
 _CREDENTIAL: Final = re.compile(r"\b(tw[a-z]+_)[A-Za-z0-9_-]+")
+# And whatever else a caller puts where nobody reads it, under a name that says what it is.
+_SECRET_PARAMETER: Final = re.compile(
+    r"((?:^|[?&])[^=&]*(?:token|key|secret|password|signature|credential|jwt|code)[^=&]*=)[^&#]*", re.IGNORECASE
+)
 _LAST_SPANS_TIMEOUT: Final = 3.0
 
 _tracer = trace.get_tracer("taskwire")
 
 
 class WithoutCredentials(SpanProcessor):
-    """Hides credentials that are part of an address (`twcal_…`), before a span goes anywhere."""
+    """Hides credentials in an address (`twcal_…`, `?access_token=…`), before a span goes anywhere."""
 
     @override
     def on_start(self, span: WritableSpan, parent_context: Context | None = None) -> None:
         """See the OpenTelemetry specification."""
         for name in _ADDRESSES:
             address = (span.attributes or {}).get(name)
-            if isinstance(address, str) and (shown := _CREDENTIAL.sub(r"\1…", address)) != address:
+            if not isinstance(address, str):
+                continue
+            shown = _SECRET_PARAMETER.sub(r"\1…", _CREDENTIAL.sub(r"\1…", address))
+            if shown != address:
                 span.set_attribute(name, shown)
 
 

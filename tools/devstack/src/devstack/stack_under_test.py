@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from devstack.commands import settings
 from devstack.credentials import Credentials
 from devstack.failures import ProvisionError
 from devstack.layout import REPOSITORY, Layout, Ports
+from devstack.leaks import Leak, LeakedSecretsError, find_in_logs
 from devstack.polling import until
 from devstack.ports import free_base
 from devstack.process import Command, log_tail, popen, signal_group
@@ -35,6 +37,11 @@ _TAIL: Final = 30
 _ATTEMPTS: Final = 3
 
 
+_SECRET_VARIABLE: Final = re.compile(r"(SECRET|PASSWORD|TOKEN|_KEYS?)$")
+_OURS: Final = ("TASKWIRE_", "DAPR_", "APP_")
+_SHORTEST_SECRET: Final = 16
+
+
 class StackUnderTest:
     """One stack, run by a supervisor process of its own; ends with this process at the latest."""
 
@@ -47,6 +54,7 @@ class StackUnderTest:
         self._environment = dict(environment or {})
         self._home = Path(tempfile.mkdtemp(prefix="taskwire-stack-"))
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._secrets: dict[str, str] = {}
         self.layout = self._layout()
 
     def __enter__(self) -> Self:
@@ -67,11 +75,19 @@ class StackUnderTest:
         shutil.rmtree(self._home, ignore_errors=True)
         raise error
 
-    def __exit__(self, *_: object) -> None:
-        """End it in good order and delete its data; TASKWIRE_KEEP_TEST_STACK=1 keeps them for a look."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End it in good order and delete its data; TASKWIRE_KEEP_TEST_STACK=1 keeps them for a look.
+
+        Raises:
+            LeakedSecretsError: Some part has logged a secret; not when the block failed already.
+        """
+        secrets = self.secrets()
         self._stop()
+        leaks = find_in_logs(self._logs(), secrets)
         if not os.environ.get("TASKWIRE_KEEP_TEST_STACK"):
             shutil.rmtree(self._home, ignore_errors=True)
+        if leaks and kind is None:
+            raise LeakedSecretsError(leaks)
 
     @property
     def report(self) -> StackReport:
@@ -105,7 +121,30 @@ class StackUnderTest:
         credentials = Credentials.load(self.layout.credentials_file)
         if credentials is None:
             raise ProvisionError("no token can be made", "the stack never started", "Start it first")
-        return make_token(credentials.auth_secret, user, roles, lifetime)
+        token = make_token(credentials.auth_secret, user, roles, lifetime)
+        # Whole or without its signature, it must not be logged; its first part is the same for all of them.
+        self.must_not_log(token.partition(".")[2], f"a token of {user}")
+        return token
+
+    def must_not_log(self, secret: str, what: str) -> None:
+        """Have this stack fail at its end if some part has logged this."""
+        self._secrets[secret] = what
+
+    def secrets(self) -> Mapping[str, str]:
+        """What no part may log, with a name for each: what the stack locks its data with, and what tests added."""
+        known = dict(self._secrets)
+        credentials = Credentials.load(self.layout.credentials_file)
+        if credentials is not None:
+            known[credentials.auth_secret] = "TASKWIRE_AUTH_HS256_SECRET"
+            known[credentials.postgres_password] = "the password of postgres"
+            known |= {password: f"the password of {role}" for role, password in credentials.role_passwords.items()}
+        for part in self._parts().values():
+            known |= _secret_variables(part["pid"])
+        return known
+
+    def leaks(self) -> list[Leak]:
+        """Where some part has logged a secret until now."""
+        return find_in_logs(self._logs(), self.secrets())
 
     def part(self, name: str) -> PartReport:
         """State, pid and log of a part: a service, `daprd-` and a service, `kafka` or `postgres`."""
@@ -167,6 +206,9 @@ class StackUnderTest:
             for line in self._story(name):
                 error.add_note(line)
             raise
+
+    def _logs(self) -> list[Path]:
+        return [*sorted(self.layout.logs.glob("*.log*")), *([self._log] if self._log.exists() else [])]
 
     def _story(self, name: str) -> list[str]:
         """What is known of a part that did not obey: every part's state, its own last lines and the supervisor's."""
@@ -232,3 +274,16 @@ class StackUnderTest:
         except subprocess.TimeoutExpired:
             signal_group(supervisor.pid, signal.SIGKILL)
             supervisor.wait()
+
+
+def _secret_variables(pid: int | None) -> dict[str, str]:
+    """What a process was told under a name that says it is secret: also what was made for this start alone."""
+    try:
+        environment = psutil.Process(pid).environ() if pid is not None else {}
+    except psutil.Error:  # it has just ended
+        return {}
+    return {
+        value: name
+        for name, value in environment.items()
+        if _SECRET_VARIABLE.search(name) and name.startswith(_OURS) and len(value) >= _SHORTEST_SECRET
+    }
