@@ -53,7 +53,8 @@ def _sabotage(options: argparse.Namespace) -> int:
 
 def _in_its_own_process(design: WrongDesign, options: argparse.Namespace) -> int:
     plan = ("--seed", options.seed, "--minutes", options.minutes, "--kills", options.kills, "--rate", options.rate)
-    command = [sys.executable, "-m", "tests.chaos", "--sabotage", design.name, *map(str, plan)]
+    short = ["--short"] if options.short else []
+    command = [sys.executable, "-m", "tests.chaos", "--sabotage", design.name, *short, *map(str, plan)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     sys.stdout.write(ended.stdout)
     sys.stdout.flush()
@@ -61,7 +62,8 @@ def _in_its_own_process(design: WrongDesign, options: argparse.Namespace) -> int
 
 
 def _is_as_expected(design: WrongDesign, options: argparse.Namespace) -> bool:
-    plan = replace(_plan(options), patience=_PATIENCE, deadline=_DEADLINE)
+    scenes = design.scenes if options.short else ()
+    plan = replace(_plan(options), patience=_PATIENCE, deadline=_DEADLINE, scenes=scenes)
     with tempfile.TemporaryDirectory(prefix="taskwire-sabotage-") as home:
         result = run(plan, design.environment(Path(home)), lambda line: _say(f"{design.name}: {line}"))
     sys.stdout.write(f"{sabotage_row(design, result)}\n")
@@ -78,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=float(environment.get("RATE") or 20))
     parser.add_argument("--jobs", type=int, default=int(environment.get("JOBS") or 2), help="so many designs at once")
     parser.add_argument("--sabotage", default=sabotage, help="name of a wrong design, or all")
+    parser.add_argument("--short", action="store_true", help="of each wrong design only what breaks it soon")
     options = parser.parse_args()
     options.minutes = options.minutes or (0.8 if options.sabotage else 3.0)
     return options

@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, Progress, curse, gather, look
 from tests.chaos.faults import FaultInjector, Struck
 from tests.chaos.invariants import Violation, violations
 from tests.chaos.ledger import Ledger
-from tests.chaos.schedule import PARTS, TASK_APIS, Act, make_schedule
+from tests.chaos.schedule import PARTS, TASK_APIS, Act, Scene, make_schedule, make_short_schedule
 from tests.chaos.topic import Topic
 from tests.chaos.writers import Writer
 
@@ -40,6 +40,7 @@ class Plan:
         rate: Changes per second, all writers together.
         patience: Seconds without any progress after which the rest is given up.
         deadline: Seconds after which it is given up in any case.
+        scenes: Only these, in place of a schedule made from the seed.
     """
 
     seed: int
@@ -48,10 +49,13 @@ class Plan:
     rate: float = 20.0
     patience: float = 90.0
     deadline: float = 180.0
+    scenes: tuple[Scene, ...] = ()
 
     @property
     def schedule(self) -> list[Act]:
         """What goes wrong when."""
+        if self.scenes:
+            return make_short_schedule(self.scenes)
         return make_schedule(self.seed, seconds=self.seconds, kills=self.kills)
 
 

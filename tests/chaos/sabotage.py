@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.invariants import Invariant, Violation
+from tests.chaos.schedule import Scene
 
 from devstack.layout import REPOSITORY
 
@@ -35,12 +36,14 @@ class WrongDesign:
         what: What is wrong, for the table.
         breaks: At least one of these invariants must be seen broken; none may when this is empty.
         edits: What it changes in the Dapr resources.
+        scenes: What breaks it within seconds, for the short proof; every one for the design as it is.
     """
 
     name: str
     what: str
     breaks: frozenset[Invariant]
     edits: tuple[Edit, ...] = field(default=())
+    scenes: tuple[Scene, ...] = (Scene.AWAY,)
 
     def environment(self, home: Path) -> Mapping[str, str]:
         """Give the settings of a stack that is built like this.
@@ -73,7 +76,9 @@ class WrongDesign:
 
 _GIVEN_UP: Final = frozenset({Invariant.HEALTHY, Invariant.AUDITED, Invariant.NOTIFIED})
 
-CONTROL: Final = WrongDesign("none", "the design as it is, with the same faults and as little patience", frozenset())
+CONTROL: Final = WrongDesign(
+    "none", "the design as it is, with the same faults and as little patience", frozenset(), scenes=tuple(Scene)
+)
 """Runs beside the wrong ones: were it noticed too, the others would prove nothing."""
 
 WRONG_DESIGNS: Final = (
@@ -91,16 +96,19 @@ WRONG_DESIGNS: Final = (
         "no-inbox",
         "consumers do not recognise what they have processed before",
         frozenset({Invariant.HEALTHY, Invariant.AUDITED}),
+        scenes=(Scene.AGAIN,),
     ),
     WrongDesign(
         "unbounded-retry",
         "consumers never give up an event that they cannot process",
         frozenset({Invariant.BURIED}),
+        scenes=(Scene.AGAIN,),
     ),
     WrongDesign(
         "answer-first",
         "consumers answer before they have committed",
         frozenset({Invariant.AUDITED, Invariant.NOTIFIED}),
+        scenes=(Scene.LOCKED_OUT,),
     ),
     WrongDesign(
         "inbound-breaker",

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from itertools import product
 from typing import Final, TypeAlias
 
@@ -96,6 +96,7 @@ _INJECTIONS: Final[Sequence[_Card]] = (
     (Kind.REWIND, "notifier"),
     (Kind.REFUSE, "tasks"),
 )
+_AGAIN: Final = tuple(card for card in _INJECTIONS if card[0] is not Kind.REFUSE)
 _INJECTIONS_EVERY: Final = 60.0
 _CALM_BEFORE: Final = 3.0
 _AWAY_LASTS: Final = 10.0
@@ -110,6 +111,14 @@ _LASTING_LONGER: Final = {(Kind.FREEZE, LEADER): (9.0, 11.0), (Kind.STOP, "kafka
 
 Act: TypeAlias = list[Fault]
 """Faults in the order of time; the next act begins when all of this one has healed, however slow the machine is."""
+
+
+class Scene(Enum):
+    """An act without chance, of which a short schedule is made: each breaks some wrong designs within seconds."""
+
+    AWAY = "both consumers are away, and the broker refuses some of what is published"
+    LOCKED_OUT = "the consumers run, and their databases let nobody in"
+    AGAIN = "poison is published, and consumers are given once more what they have had"
 
 
 def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Act]:
@@ -140,6 +149,16 @@ def make_schedule(seed: int, *, seconds: float, kills: int) -> list[Act]:
         sorted([*_spread(chance, blows, storm), *_spread(chance, [*_INJECTIONS] * rounds, storm)]),
         _away(0.0),
     ]
+
+
+def make_short_schedule(scenes: Sequence[Scene]) -> list[Act]:
+    """Make the schedule that has only these acts, and no storm."""
+    acts: dict[Scene, Act] = {
+        Scene.AWAY: [Fault(_CALM_BEFORE, Kind.REFUSE, "tasks", _AWAY_LASTS), *_away(_CALM_BEFORE)],
+        Scene.LOCKED_OUT: [Fault(_CALM_BEFORE, Kind.LOCK_OUT, consumer, _LOCKED_OUT_LASTS) for consumer in CONSUMERS],
+        Scene.AGAIN: [Fault(_CALM_BEFORE + at, *card) for at, card in enumerate(_AGAIN)],
+    }
+    return [acts[scene] for scene in scenes]
 
 
 def _away(at: float) -> Act:

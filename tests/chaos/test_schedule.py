@@ -1,7 +1,19 @@
 """The schedule: reproducible, complete, and in acts."""
 
 import pytest
-from tests.chaos.schedule import DISTURBANCES, ESSENTIAL, LEADER, LEAST_KILLS, PARTS, Act, Fault, Kind, make_schedule
+from tests.chaos.schedule import (
+    DISTURBANCES,
+    ESSENTIAL,
+    LEADER,
+    LEAST_KILLS,
+    PARTS,
+    Act,
+    Fault,
+    Kind,
+    Scene,
+    make_schedule,
+    make_short_schedule,
+)
 
 
 def faults(schedule: list[Act]) -> list[Fault]:
@@ -52,6 +64,13 @@ def test_what_is_frozen_or_stopped_comes_back_and_a_leader_or_a_broker_not_soon(
         lasts = fault.kind in {Kind.FREEZE, Kind.STOP, Kind.REFUSE, Kind.LOCK_OUT}
         assert (fault.lasting > 0) == lasts
         assert fault.lasting >= 9 or (fault.kind, fault.target) not in {(Kind.FREEZE, LEADER), (Kind.STOP, "kafka")}
+
+
+def test_a_short_schedule_has_the_scenes_asked_for_and_together_they_have_every_kind_of_them() -> None:
+    away, again = make_short_schedule([Scene.AWAY, Scene.AGAIN])
+    assert {one.kind for one in away} == {Kind.REFUSE, Kind.STOP}
+    assert {one.kind for one in again} == {Kind.POISON, Kind.REPLAY, Kind.REWIND}
+    assert cards([away, again]) | cards(make_short_schedule([Scene.LOCKED_OUT])) == cards(make_short_schedule([*Scene]))
 
 
 def test_too_few_blows_are_refused() -> None:

@@ -104,6 +104,10 @@ async def publish_hangs(stack: "StackUnderTest") -> None:
         await connection.close()
 
 
+FLOW = 3
+"""Writers that keep a consumer busy; more would take the time in which it starts again."""
+
+
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("parts", ["app", "sidecar", "both"])
 async def test_sigterm_to_a_consumer_amid_a_flow_of_events(
@@ -111,7 +115,7 @@ async def test_sigterm_to_a_consumer_amid_a_flow_of_events(
 ) -> None:
     names = {"app": [consumer], "sidecar": [f"daprd-{consumer}"], "both": [consumer, f"daprd-{consumer}"]}[parts]
     before = {name: len(exits(stack, name)) for name in names}
-    async with load.running():
+    async with load.running(FLOW):
         await load.goes_on()
         await sigterm(stack, *names)
         await load.goes_on()
@@ -130,7 +134,7 @@ async def test_a_consumer_that_stays_down_after_a_graceful_stop_goes_on_where_it
     stack: "StackUnderTest", load: SteadyLoad, consumer: str, first: str
 ) -> None:
     order = [consumer, f"daprd-{consumer}"] if first == "app" else [f"daprd-{consumer}", consumer]
-    async with load.running():
+    async with load.running(FLOW):
         await load.goes_on()
         for name in order:
             await stack.stop_part(name)
