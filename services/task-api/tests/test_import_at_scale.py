@@ -67,7 +67,8 @@ async def test_tasks_with_much_text_are_written_in_smaller_batches(client: httpx
         yield HEAD
         for number in range(250):
             yield row(number, "x" * 9_900)[: -2 if number == 249 else None]
-            held.append(alive(FileRow))
+            if number % 5 == 0:
+                held.append(alive(FileRow))
         yield END
 
     report = (await client.post(f"{TASKS}/import", content=file(), headers=ALICE)).json()
