@@ -13,10 +13,16 @@ import pytest
 from chassis.migrations import downgrade, upgrade
 from chassis.schema_comparison import schema_differences
 from chassis.testing import bearer, serving, settings_for
+from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
 from task_api.models import Model
 from task_api.settings import TaskApiSettings
+
+TASK_OF = """
+    INSERT INTO tasks (owner_id, title, priority, completed, tags, version, created_at, updated_at)
+    VALUES ('{}', 'milk', 'low', false, ARRAY['cow'], 1, now(), now())
+"""
 
 
 @pytest.fixture
@@ -71,6 +77,57 @@ async def test_the_history_begins_with_what_is_completed_and_tasks_outlive_it(em
         assert await connection.fetchval("SELECT count(*) FROM tasks") == 3
         await connection.execute("UPDATE tasks SET completed_at = '2026-01-02Z' WHERE title = 'done'")
     await connection.close()
+
+
+async def test_search_works_before_and_after_its_index_is_replaced_even_when_half_of_that_was_done(
+    empty_url: str,
+) -> None:
+    await asyncio.to_thread(upgrade, "task_api", empty_url, "0007")
+    connection = await asyncpg.connect(empty_url)
+    await connection.execute(TASK_OF.format("alice"))
+    await connection.execute(TASK_OF.format("bob"))
+    by_release_before = r"""
+        SELECT count(*) FROM tasks WHERE owner_id = 'alice' AND deleted_at IS NULL
+        AND search @@ ('''' || chr(1) || md5('alice') || '''')::tsquery AND search @@ to_tsquery('simple', '''mil'':*')
+    """
+    indexes = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'tasks'::regclass AND indisvalid"
+    for _ in range(2):
+        with pytest.raises(asyncpg.UniqueViolationError):  # leaves an index that is not valid, as a kill does
+            await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY tasks_words_idx ON tasks (title)")
+        await asyncio.to_thread(upgrade, "task_api", empty_url)
+        names = {row[0] for row in await connection.fetch(indexes)}
+        assert {"tasks_words_idx", "tasks_owner_id_title_idx"} <= names
+        assert not {"tasks_search_idx", "tasks_owner_id_id_idx"} & names
+        async with serving(create_app(settings_for(TaskApiSettings, empty_url))) as client:
+            for query in ("q=mil", "tag=cow"):
+                page = (await client.get(f"/api/v1/tasks?{query}", headers=bearer("alice"))).json()
+                assert [task["title"] for task in page["items"]] == ["milk"]
+        assert await connection.fetchval(by_release_before) == 1
+        await asyncio.to_thread(downgrade, "task_api", empty_url, "0007")
+        assert "tasks_search_idx" in {row[0] for row in await connection.fetch(indexes)}
+        assert await connection.fetchval(by_release_before) == 1
+    await connection.close()
+
+
+async def test_tasks_are_written_while_the_index_of_words_is_made(empty_url: str) -> None:
+    await asyncio.to_thread(upgrade, "task_api", empty_url, "0007")
+    slow, other, watcher = [await asyncpg.connect(empty_url) for _ in range(3)]
+    holding = slow.transaction()
+    await holding.start()
+    await slow.execute(TASK_OF.format("alice"))  # the index waits for those who were writing
+    making = asyncio.create_task(asyncio.to_thread(upgrade, "task_api", empty_url))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
+
+    async def is_waiting() -> bool:
+        return bool(await watcher.fetchval(waiting))
+
+    assert await within(90, is_waiting, 0.1)
+    await other.execute("SET lock_timeout = '20s'")
+    await other.execute(TASK_OF.format("bob"))
+    await holding.commit()
+    await making
+    for connection in (slow, other, watcher):
+        await connection.close()
 
 
 async def test_replicas_may_migrate_at_once(empty_url: str) -> None:

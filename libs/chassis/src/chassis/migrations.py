@@ -4,6 +4,7 @@ Every service owns one database and has its revisions in its own package, `<pack
 """
 
 import asyncio
+import time
 from importlib.resources import files
 
 from alembic import command, context
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 _LOCK_KEY = 0x7461736B  # "task": two replicas that migrate at once take turns
+_LOCK_POLL = 0.2
 
 
 def service_metadata() -> MetaData:
@@ -62,10 +64,24 @@ async def _run(database_url: str, metadata: MetaData) -> None:
 
 
 def _migrate(connection: Connection, metadata: MetaData) -> None:
-    context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+    _take_turn(connection)
+    # Each revision is a transaction of its own, or several where it makes an index CONCURRENTLY.
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True
+    )
     with context.begin_transaction():
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         context.run_migrations()
+
+
+def _take_turn(connection: Connection) -> None:
+    """Hold the lock as long as the connection lasts, beyond its transactions.
+
+    Asks again and again: who waits inside PostgreSQL holds a snapshot, which CREATE INDEX CONCURRENTLY waits for.
+    """
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+        connection.rollback()
+        time.sleep(_LOCK_POLL)
+    connection.commit()
 
 
 def missing_revision(package: str, applied: str | None) -> str | None:

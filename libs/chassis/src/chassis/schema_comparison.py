@@ -50,8 +50,9 @@ def _differences(connection: Connection, metadata: MetaData) -> list[str]:
     context = MigrationContext.configure(connection, opts={"compare_server_default": True})
     found = [repr(difference) for difference in compare_metadata(context, metadata)]
     connection.execute(text("CREATE SCHEMA declared"))
-    connection.execute(text("SET LOCAL search_path TO declared"))
-    metadata.create_all(connection)
+    # Public comes second: for functions, which indexes may use.
+    connection.execute(text("SET LOCAL search_path TO declared, public"))
+    metadata.create_all(connection, checkfirst=False)
     migrated, declared = (_catalogue(connection, schema) for schema in ("public", "declared"))
     connection.rollback()
     found += [f"only migrated: {line}" for line in sorted(migrated - declared)]

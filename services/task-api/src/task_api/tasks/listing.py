@@ -1,7 +1,7 @@
 """Which tasks a list shows, and the statements for it.
 
 Every list starts from an owner, so an index that begins with the owner serves it: of the due dates, of the open
-tasks by urgency, and so on; words and tags have one GIN index in which the owner is a word too.
+tasks by urgency, and so on; words and tags have one GIN index in which each stands behind a mark of its owner.
 """
 
 import hashlib
@@ -24,12 +24,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY, TSVECTOR
 from sqlmodel import col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from task_api.tasks.models import DUE_OR_NEVER, OWNER_LEXEME_PREFIX, PUNCTUATION, Priority, Task
+from task_api.tasks.models import DUE_OR_NEVER, OWNED_WORDS, OWNER_MARK_CHARS, PUNCTUATION, Priority, Task
 from task_api.tasks.sorting import Order, Sort, SortKey
 
 TagMatch = Literal["all", "any"]
 _SPACES: Final = str.maketrans(dict.fromkeys(PUNCTUATION, " "))
 _SEARCH: Final[ColumnElement[str]] = literal_column("tasks.search", TSVECTOR())
+_OWNED_WORDS: Final[ColumnElement[str]] = literal_column(OWNED_WORDS, TSVECTOR())
 _NEWEST_FIRST: Final = (Sort(SortKey.CREATED_AT, descending=True),)
 _BEST_FIRST: Final = (Sort(SortKey.RELEVANCE, descending=True),)
 
@@ -132,18 +133,20 @@ def _matches(owner_id: str, wanted: TaskFilter, now: datetime) -> ColumnElement[
 
 
 def _words_and_tags(owner_id: str, wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    """Ask the GIN index for the owner, words and tags together; tags are looked at once more, as tags."""
-    if wanted.q is None and not wanted.tags:
-        return []
-    owner = OWNER_LEXEME_PREFIX + hashlib.md5(owner_id.encode(), usedforsecurity=False).hexdigest()
-    conditions = [_found_by(_exactly(_quoted(owner)))]
+    """Ask the GIN index for the owner's words and tags. It may give too much, so they are looked at once more."""
+    conditions: list[ColumnElement[bool]] = []
     if wanted.tags:
         both = wanted.tag_match == "all"
         tags = cast(bindparam(None, list(wanted.tags), type_=ARRAY(Text())), ARRAY(Text()))
         conditions.append(col(Task.tags).op("@>" if both else "&&", is_comparison=True)(tags))
-        conditions.append(_found_by(_exactly((" & " if both else " | ").join(_quoted(tag) for tag in wanted.tags))))
+        mark = hashlib.md5(owner_id.encode(), usedforsecurity=False).hexdigest()[:OWNER_MARK_CHARS]
+        conditions.append(_owned(_exactly((" & " if both else " | ").join(_quoted(mark + tag) for tag in wanted.tags))))
     if wanted.q is not None:
-        conditions.append(_found_by(_words(wanted.q)) if split_words(wanted.q) else false())
+        if not split_words(wanted.q):
+            return [false()]
+        words = cast(bindparam(None, split_words(wanted.q), type_=ARRAY(Text())), ARRAY(Text()))
+        conditions.append(_owned(func.task_words_query(cast(owner_id, Text()), words)))
+        conditions.append(_SEARCH.op("@@", is_comparison=True)(_words(wanted.q)))
     return conditions
 
 
@@ -162,8 +165,8 @@ def _relevance(text: str | None) -> ColumnElement[float] | None:
     return None if text is None else func.ts_rank(_SEARCH, _words(text))
 
 
-def _found_by(query: ColumnElement[str]) -> ColumnElement[bool]:
-    return _SEARCH.op("@@", is_comparison=True)(query)
+def _owned(query: ColumnElement[Any]) -> ColumnElement[bool]:
+    return _OWNED_WORDS.op("@@", is_comparison=True)(query)
 
 
 def _exactly(query: str) -> ColumnElement[str]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.types import REAL, BigInteger, Integer, TypeEngine
 from typing_extensions import override
 
-from task_api.tasks.models import DUE_OR_NEVER, URGENCY
+from task_api.tasks.models import DUE_OR_NEVER, TITLE_WITHOUT_CASE, URGENCY
 
 MAX_SORT_KEYS: Final = 4
 
@@ -136,6 +136,6 @@ _COLUMNS: Final[dict[SortKey, tuple[str, TypeEngine[Any]]]] = {
     SortKey.UPDATED_AT: ("tasks.updated_at", TIMESTAMP(timezone=True)),
     SortKey.DUE_AT: (DUE_OR_NEVER, TIMESTAMP(timezone=True)),
     SortKey.PRIORITY: (URGENCY, Integer()),
-    SortKey.TITLE: ("lower(tasks.title)", Text()),
+    SortKey.TITLE: (TITLE_WITHOUT_CASE, Text()),
     SortKey.POSITION: ("tasks.position", Text()),
 }
