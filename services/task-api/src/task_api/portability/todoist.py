@@ -6,19 +6,30 @@ a `note` row belongs to the task above it, a `section` row to all below it.
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from task_api.portability.plain_dates import NotUnderstoodError, When, read_when
+from task_api.plain_words.alone import NotUnderstoodError, read_alone
+from task_api.plain_words.due import Due
 from task_api.portability.rows import FileRow
 from task_api.portability.schemas import ImportRemark
 from task_api.tasks.recurrence import known_time_zone
-from task_api.tasks.schemas import MAX_DESCRIPTION_CHARS, MAX_TAG_CHARS, MAX_TAGS, MAX_TITLE_CHARS
+from task_api.tasks.schemas import (
+    EARLIEST_DUE,
+    LATEST_DUE,
+    MAX_DESCRIPTION_CHARS,
+    MAX_TAG_CHARS,
+    MAX_TAGS,
+    MAX_TITLE_CHARS,
+)
 
 SIGNATURE: Final = {"TYPE", "CONTENT"}
 _PRIORITIES: Final = {"1": "high", "2": "medium", "3": "medium", "4": "low", "": "medium"}
 _LABEL: Final = re.compile(r"(?:(?<=\s)|^)@([^\s@]\S*)(?:\s+|$)")
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE
+)
 _SHOWN: Final = 100
 
 
@@ -116,23 +127,34 @@ class TodoistRows:
                 continue
             when = self._read(text, said.get(f"{column}_LANG") or said.get(f"DUE_{column}_LANG") or "en", name)
             if when is not None:
-                return _due(when, name)
+                return _due(when)
             row.remark("date_not_understood", f"{column} is not understood and was left out: {text[:_SHOWN]}")
         return {}
 
-    def _read(self, text: str, language: str, zone: str) -> When | None:
-        plain = text if language.lower().startswith("en") or text[:1].isdigit() else ""
+    def _read(self, text: str, language: str, zone: str) -> Due | None:
+        if _MOMENT.fullmatch(text):
+            return _moment(text, zone)
+        if not language.lower().startswith("en") and not text[:1].isdigit():
+            return None
         try:
-            return read_when(plain, now=self._now, zone=ZoneInfo(zone)) if plain else None
+            return read_alone(text, time_zone=zone, now=self._now)
         except NotUnderstoodError:
             return None
 
 
-def _due(when: When, zone: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"due_at": when.due_at.isoformat()}
-    if when.repetition is not None:
-        found["recurrence"] = {"rule": when.repetition.rule, "anchor": when.repetition.anchor, "time_zone": zone}
-    return found
+def _moment(text: str, zone: str) -> Due | None:
+    try:
+        found = datetime.fromisoformat(text)
+        due_at = (found if found.tzinfo else found.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return Due(due_at, None) if EARLIEST_DUE <= due_at < LATEST_DUE else None
+
+
+def _due(due: Due) -> dict[str, Any]:
+    assert due.due_at is not None  # noqa: S101  (what is understood says when)
+    found: dict[str, Any] = {"due_at": due.due_at.isoformat()}
+    return found if due.recurrence is None else found | {"recurrence": due.recurrence}
 
 
 def _labels(content: str) -> tuple[str, list[str]]:

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict, JsonValue
 
+from task_api.plain_words.scan import PartKind
 from task_api.quick_add.parser import Reading
-from task_api.quick_add.scan import PartKind
 from task_api.tasks.models import Priority
 from task_api.tasks.schemas import RecurrenceOut, TaskRequest, TimeZone, without_nul
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from task_api.quick_add.scan import phrase
-from task_api.quick_add.words import (
+from task_api.plain_words.scan import phrase
+from task_api.plain_words.words import (
     ANY_WEEKDAY,
     DAY_OF_MONTH,
     MONTH,

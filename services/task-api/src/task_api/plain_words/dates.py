@@ -7,8 +7,8 @@ from typing import Final
 
 from dateutil.relativedelta import relativedelta
 
-from task_api.quick_add.scan import phrase
-from task_api.quick_add.words import (
+from task_api.plain_words.scan import phrase
+from task_api.plain_words.words import (
     ANY_WEEKDAY,
     DAY_OF_MONTH,
     FULL_WEEKDAY,
@@ -46,15 +46,16 @@ TIME: Final = phrase(
 )
 
 
-def read_date(found: re.Match[str], now: datetime) -> date | datetime | None:
+def read_date(found: re.Match[str], now: datetime, *, of_this_year: bool = False) -> date | datetime | None:
     """Give the day that a match of `DATE` says, or the moment; None when there is no such day.
 
     Args:
         found: The match.
         now: In the time zone of the writer.
+        of_this_year: Whether a day without a year is of this one, though it be past; else it is the coming one.
     """
     try:
-        day = _read(found, now)
+        day = _read(found, now, of_this_year=of_this_year)
     except (ValueError, OverflowError):
         return None
     if day is None or not FIRST_DAY <= day_of(day) <= LAST_DAY:
@@ -68,7 +69,7 @@ def day_of(day: date | datetime) -> date:
     return day.date() if isinstance(day, datetime) else day
 
 
-def _read(found: re.Match[str], now: datetime) -> date | datetime | None:
+def _read(found: re.Match[str], now: datetime, *, of_this_year: bool) -> date | datetime | None:
     today, said = now.date(), found.groupdict()
     if said["near"]:
         return _NEAR[said["near"].split()[0], said["near"].split()[-1]](today)
@@ -76,7 +77,7 @@ def _read(found: re.Match[str], now: datetime) -> date | datetime | None:
         return _after(now, number_of(said["number"]), said["unit"])
     if said["full"] or said["short"] or said["named"]:
         return _weekday(today, said["which"], said["full"] or said["short"] or said["named"])
-    return _day_of_year(today, said)
+    return _day_of_year(today, said, of_this_year=of_this_year)
 
 
 def _weekday(today: date, which: str | None, word: str) -> date:
@@ -87,11 +88,11 @@ def _weekday(today: date, which: str | None, word: str) -> date:
     return today + timedelta(days=days % 7 if which == "this" else (days - 1) % 7 + 1)
 
 
-def _day_of_year(today: date, said: dict[str, str]) -> date | None:
+def _day_of_year(today: date, said: dict[str, str], *, of_this_year: bool) -> date | None:
     if said["iso"]:
         return date.fromisoformat(said["iso"])
     month, day = month_of(said["month"] or said["us_month"]), int(said["day"] or said["us_day"])
-    year = said["year"] or said["us_year"]
+    year = said["year"] or said["us_year"] or (today.year if of_this_year else None)
     return date(int(year), month, day) if year else coming(today, month, day)
 
 
