@@ -5,12 +5,13 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import httpx2
+import pytest
 from fastapi import FastAPI
 
 from chassis.identity import Principal
@@ -123,32 +124,54 @@ async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.P
         await process.wait()
 
 
-async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_again(database_url: str) -> None:
-    count = 6 * BATCH
+def json_rows(count: int) -> list[bytes]:
     rows = [row(number) for number in range(count)]
-    rows[-1] = rows[-1][:-2]
+    return [*rows[:-1], rows[-1][:-2]]
+
+
+def todoist_rows(count: int) -> list[bytes]:
+    """Give the same tasks, each with two notes."""
+    notes = "note,one on task %(n)d,\nnote,two on task %(n)d,\n"
+    return [("task,task %(n)d,%(i)d\n" + notes).replace("%(i)d", str(n % 3 + 1)).replace("%(n)d", str(n)).encode()
+            for n in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "make", "end", "notes"),
+    [
+        ("application/json", HEAD, json_rows, END, 0),
+        ("text/csv", b"TYPE,CONTENT,INDENT\n", todoist_rows, b"", 2),
+    ],
+    ids=["json", "todoist"],
+)
+async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_again(
+    database_url: str, kind: str, head: bytes, make: Callable[[int], list[bytes]], end: bytes, notes: int
+) -> None:
+    count = 6 * BATCH
+    rows = make(count)
+    headers = ALICE | {"Content-Type": kind}
     connection = await asyncpg.connect(database_url)
 
     async def some_are_there() -> bool:
         return bool(await connection.fetchval("SELECT count(*) FROM tasks") >= 2 * BATCH)
 
-    async with running(database_url) as (process, url), httpx2.AsyncClient(timeout=PATIENCE, headers=ALICE) as http:
+    async with running(database_url) as (process, url), httpx2.AsyncClient(timeout=PATIENCE, headers=headers) as http:
 
         async def file() -> AsyncIterator[bytes]:
-            yield HEAD
+            yield head
             for number in range(count * 5 // 6):
                 yield rows[number]
             assert await within(PATIENCE, some_are_there, 0.005)
             process.kill()
-            yield END
+            yield end
 
         with contextlib.suppress(httpx2.TransportError):
             await http.post(f"{url}{TASKS}/import", content=file())
         assert await process.wait() == -9
     before = await connection.fetchval("SELECT count(*) FROM tasks")
     assert 2 * BATCH <= before < count
-    async with running(database_url) as (_, url), httpx2.AsyncClient(timeout=PATIENCE, headers=ALICE) as http:
-        report: dict[str, Any] = (await http.post(f"{url}{TASKS}/import", content=b"".join([HEAD, *rows, END]))).json()
+    async with running(database_url) as (_, url), httpx2.AsyncClient(timeout=PATIENCE, headers=headers) as http:
+        report: dict[str, Any] = (await http.post(f"{url}{TASKS}/import", content=b"".join([head, *rows, end]))).json()
     assert (report["created"], report["already_imported"], report["failed"]) == (count - before, before, 0)
     titles = [found["title"] for found in await connection.fetch("SELECT title FROM tasks ORDER BY position")]
     assert titles == [f"task {number}" for number in range(count)]
@@ -157,4 +180,7 @@ async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_agai
     wrong = "SELECT count(*) FROM tasks AS task JOIN tasks AS above ON above.id = task.parent_id WHERE task.title <> "
     assert await connection.fetchval(wrong + "'task ' || split_part(above.title, ' ', 2)::int + 1") == 0
     assert await connection.fetchval("SELECT count(*) FROM tasks WHERE parent_id IS NOT NULL") == count * 2 // 3
+    assert await connection.fetchval("SELECT count(*) FROM comments") == count * notes
+    told = "SELECT count(DISTINCT (task_id, body)) FROM comments JOIN tasks AS task ON task.id = task_id"
+    assert await connection.fetchval(told + " WHERE body LIKE '% on ' || title") == count * notes
     await connection.close()

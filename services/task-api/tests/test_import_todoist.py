@@ -67,7 +67,10 @@ async def test_an_export_of_todoist_is_read_as_it_is(client: httpx2.AsyncClient)
     assert (house["title"], house["tags"], house["priority"]) == ("Move house, at last", ["home", "next_year"], "high")
     assert (house["description"], house["due_at"]) == ('First line\nsecond "line"', "2027-03-31T21:59:00Z")
     assert (boxes["parent_id"], boxes["priority"]) == (house["id"], "medium")
-    assert boxes["description"] == 'Ask for tape [[file {"file_name":"tape.png"}]]'
+    assert (boxes["description"], report["comments"]) == (None, 1)
+    (note,) = (await client.get(f"{TASKS}/{boxes['id']}/comments", headers=ALICE)).json()["items"]
+    assert (note["body"], note["author_id"]) == ('Ask for tape [[file {"file_name":"tape.png"}]]', "alice")
+    assert (note["created_at"], note["edited_at"]) == ("2026-06-08T07:02:05Z", None)
     assert (labels["parent_id"], labels["priority"], labels["due_at"]) == (boxes["id"], "low", None)
     assert (plants["parent_id"], plants["priority"], plants["tags"]) == (None, "medium", ["later"])
     assert plants["recurrence"] == {"rule": "FREQ=WEEKLY;BYDAY=MO", "anchor": "due", "time_zone": "Europe/Paris"}
@@ -123,11 +126,11 @@ def test_labels_are_tags(content: str, title: str, tags: list[str]) -> None:
 
 
 def test_a_long_title_is_kept_in_the_description() -> None:
-    (row,) = read(a_task("long " * 90, DESCRIPTION="more"), {"TYPE": "note", "CONTENT": "n" * 10_000})
+    (row,) = read(a_task("long " * 90, DESCRIPTION="more"))
     assert row.task is not None
     assert row.task.title == ("long " * 90)[:199].rstrip() + "…"
     assert row.task.description == ("long " * 90).strip() + "\n\nmore"
-    assert [remark.code for remark in row.remarks] == ["title_shortened", "note_left_out"]
+    assert [remark.code for remark in row.remarks] == ["title_shortened"]
 
 
 def test_what_todoist_says_that_cannot_be_is_refused_by_its_row() -> None:

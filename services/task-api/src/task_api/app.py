@@ -9,6 +9,7 @@ from chassis.paths import API_PREFIX
 from chassis.service import create_service
 from task_api.calendar_feeds.routes import router as calendar_feeds_router
 from task_api.calendar_feeds.service import CalendarFeeds
+from task_api.comments.intake import CommentIntake
 from task_api.comments.routes import router as comments_router
 from task_api.comments.service import CommentService
 from task_api.history.recorder import CompletionRecorder
@@ -85,6 +86,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.task_import = importing = TaskImport(
             app.state.database,
             TaskIntake(outbox),
+            CommentIntake(),
             max_tasks=settings.import_max_tasks,
             stall_timeout=settings.import_stall_timeout,
             lifetime=settings.idempotency_lifetime,

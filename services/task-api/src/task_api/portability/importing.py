@@ -1,7 +1,7 @@
 """The rules of an import: what becomes of each row, and what is written together.
 
-Rows are written in batches, each one transaction: the tasks, their events, and a note of which row is which task. So a
-process may die between any two lines: what was committed is known as such when the file is sent again.
+Rows are written in batches, each one transaction: the tasks, their events and comments, and a note of which row is
+which task. So a process may die between any two lines: what was committed is known as such when the file is sent again.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from chassis.database import Database
 from chassis.errors import ApiError
 from chassis.identity import Principal
 from chassis.periodic import repeating
+from task_api.comments.intake import CommentArrival, CommentIntake
 from task_api.portability.lineage import Lineage, Place
 from task_api.portability.reading import Reader
 from task_api.portability.records import InvalidFileError
@@ -52,6 +54,7 @@ class _Tally:
     created: int = 0
     already_imported: int = 0
     failed: int = 0
+    comments: int = 0
     problems: list[ImportProblem] = field(default_factory=list)
     remarks: list[ImportRemark] = field(default_factory=list)
     remarks_total: int = 0
@@ -64,26 +67,38 @@ class _Tally:
 
     def hear(self, row: FileRow) -> None:
         self.tasks += 1
-        self.remarks_total += len(row.remarks)
-        self.remarks += row.remarks[: MAX_REPORTED - len(self.remarks)]
+        self.remarks_total += row.remarks.total
+        self.remarks += islice(row.remarks, MAX_REPORTED - len(self.remarks))
+
+    def make(self, row: FileRow) -> None:
+        self.created += 1
+        self.comments += len(row.comments)
 
 
 class TaskImport:
     """Reads files into somebody's tasks."""
 
     def __init__(
-        self, database: Database, intake: TaskIntake, *, max_tasks: int, stall_timeout: float, lifetime: int
+        self,
+        database: Database,
+        intake: TaskIntake,
+        comments: CommentIntake,
+        *,
+        max_tasks: int,
+        stall_timeout: float,
+        lifetime: int,
     ) -> None:
         """Say where to, and how much.
 
         Args:
             database: Where rows are noted.
             intake: Makes the tasks.
+            comments: Makes their comments.
             max_tasks: In one file.
             stall_timeout: Seconds in which some of the file must arrive.
             lifetime: Seconds for which a file that is sent again is known.
         """
-        self._database, self._intake = database, intake
+        self._database, self._intake, self._comments = database, intake, comments
         self._max_tasks, self._stall_timeout, self._lifetime = max_tasks, stall_timeout, lifetime
 
     async def run(
@@ -102,7 +117,7 @@ class TaskImport:
             UploadStalledError: No more of it arrived; likewise.
             DatabaseUnavailableError: Likewise.
         """
-        run = _Run(self._database, self._intake, user, key, self._lifetime)
+        run = _Run(self._database, self._intake, self._comments, user, key, self._lifetime)
         try:
             async for piece in _in_time(pieces, self._stall_timeout):
                 await self._take(run, reader.feed(piece))
@@ -138,8 +153,16 @@ class TaskImport:
 class _Run:
     """One file while it is imported; holds a batch of rows, and the line that leads to the last one."""
 
-    def __init__(self, database: Database, intake: TaskIntake, user: Principal, key: str | None, lifetime: int) -> None:
-        self._database, self._intake, self._user = database, intake, user
+    def __init__(
+        self,
+        database: Database,
+        intake: TaskIntake,
+        comments: CommentIntake,
+        user: Principal,
+        key: str | None,
+        lifetime: int,
+    ) -> None:
+        self._database, self._intake, self._comments, self._user = database, intake, comments, user
         self._import_id = None if key is None else _import_id(user.id, key)
         self._lifetime = lifetime
         self._lineage = Lineage()
@@ -160,7 +183,7 @@ class _Run:
         if row.error is not None:
             self.tally.refuse(row, row.error)
         elif self._import_id is None:
-            self.tally.created += 1
+            self.tally.make(row)
         else:
             self.held.append(place)
             self._chars += row.chars
@@ -179,10 +202,12 @@ class _Run:
             outcomes = await self._intake.take_in(
                 self._user, session, [place.arrival for place in new if place.arrival is not None], at=self._at
             )
-            made: dict[str, int] = {}
+            made, comments = dict[str, int](), dict[int, list[CommentArrival]]()
             for place, outcome in zip(new, outcomes, strict=True):
                 if not isinstance(outcome, ApiError):
                     made[place.row.reference] = outcome
+                    comments[outcome] = place.row.comments
+            await self._comments.take_in(self._user, session, comments, at=self._at)
             await rows.note(made, lifetime=self._lifetime)
             await session.commit()
         self._intake.committed()
@@ -196,7 +221,7 @@ class _Run:
                 self.tally.refuse(place.row, outcome)
                 place.refused = True
             else:
-                self.tally.created += 1
+                self.tally.make(place.row)
         self.tally.already_imported += len(places) - len(new)
         for place in places:
             place.task_id, place.arrival = tasks.get(place.row.reference), None

@@ -1,6 +1,6 @@
 """A row of a file, read and checked as far as it can be alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -8,9 +8,32 @@ from pydantic import ValidationError
 
 from chassis.errors import ApiError, InvalidInputError, field_problems
 from chassis.pagination import MAX_BIGINT
-from task_api.portability.schemas import MAX_REFERENCE_CHARS, ImportRemark, PortableTask
+from task_api.comments.intake import CommentArrival
+from task_api.portability.schemas import MAX_REFERENCE_CHARS, MAX_REPORTED, ImportRemark, PortableTask
 
 _NOT_OF_A_TASK: Final = {"id", "parent_id", "recurrence", "updated_at", "position", "version"}
+
+
+@dataclass
+class Remarks:
+    """What a caller is told of a row; of very many only the first ones are kept.
+
+    Attributes:
+        total: How many there are.
+    """
+
+    total: int = 0
+    _first: list[ImportRemark] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[ImportRemark]:
+        """Give the first ones."""
+        return iter(self._first)
+
+    def add(self, line: int, code: str, detail: str) -> None:
+        """Tell something."""
+        self.total += 1
+        if self.total <= MAX_REPORTED:
+            self._first.append(ImportRemark(line=line, code=code, detail=detail))
 
 
 @dataclass
@@ -23,6 +46,7 @@ class FileRow:
         number: Among the rows of the file, from 1.
         above: `reference` of the row that it goes below.
         task: What it says; None when it is refused.
+        comments: On the task.
         error: Why it is.
         remarks: What could not be taken over as it is.
         unreadable: Whether not even its place is known.
@@ -34,7 +58,8 @@ class FileRow:
     above: str | None = None
     task: PortableTask | None = None
     error: ApiError | None = None
-    remarks: list[ImportRemark] = field(default_factory=list)
+    comments: list[CommentArrival] = field(default_factory=list)
+    remarks: Remarks = field(default_factory=Remarks)
     unreadable: bool = False
 
     @property
@@ -45,11 +70,12 @@ class FileRow:
     @property
     def chars(self) -> int:
         """How much it says."""
-        return 0 if self.task is None else len(self.task.title) + len(self.task.description or "")
+        noted = sum(len(comment.body) for comment in self.comments)
+        return 0 if self.task is None else len(self.task.title) + len(self.task.description or "") + noted
 
     def remark(self, code: str, detail: str) -> None:
         """Tell the caller something."""
-        self.remarks.append(ImportRemark(line=self.line, code=code, detail=detail))
+        self.remarks.add(self.line, code, detail)
 
     def say(self, values: Mapping[str, Any]) -> "FileRow":
         """Check what the row says of a task, and keep it or why it cannot be."""

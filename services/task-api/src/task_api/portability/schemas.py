@@ -142,6 +142,7 @@ class ImportReport(BaseModel):
         int, Field(description="by an earlier request with the same `Idempotency-Key`", examples=[1])
     ]
     failed: Annotated[int, Field(examples=[1])]
+    comments: Annotated[int, Field(description="on the tasks that were created, from notes of Todoist", examples=[0])]
     problems: Annotated[list[ImportProblem], Field(description=f"the first {MAX_REPORTED} that failed")]
     remarks: Annotated[list[ImportRemark], Field(description=f"the first {MAX_REPORTED}")]
     remarks_total: Annotated[int, Field(examples=[1])]

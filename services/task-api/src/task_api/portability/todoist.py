@@ -1,7 +1,7 @@
 """The CSV that Todoist exports and backs up projects as, read as it is.
 
 Columns are known by their names, as older exports have fewer. `task` rows are tasks, below each other by INDENT;
-a `note` row belongs to the task above it, a `section` row to all below it.
+a `note` row is a comment on the task above it, a `section` row belongs to all below it.
 """
 
 import re
@@ -10,15 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from task_api.comments.intake import CommentArrival
+from task_api.comments.schemas import MAX_BODY_CHARS
+from task_api.comments.service import MAX_COMMENTS
 from task_api.plain_words.alone import NotUnderstoodError, read_alone
 from task_api.plain_words.due import Due
-from task_api.portability.rows import FileRow
-from task_api.portability.schemas import ImportRemark
+from task_api.portability.rows import FileRow, Remarks
 from task_api.tasks.recurrence import known_time_zone
 from task_api.tasks.schemas import (
     EARLIEST_DUE,
     LATEST_DUE,
-    MAX_DESCRIPTION_CHARS,
     MAX_TAG_CHARS,
     MAX_TAGS,
     MAX_TITLE_CHARS,
@@ -31,6 +32,8 @@ _MOMENT: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII | re.IGNORECASE
 )
 _SHOWN: Final = 100
+_MAX_NOTED_CHARS: Final = 1_000_000
+"""Of the notes of one task, which are held until it is written."""
 
 
 class TodoistRows:
@@ -42,7 +45,8 @@ class TodoistRows:
         self._above: list[tuple[int, str]] = []
         self._section: str | None = None
         self._held: tuple[FileRow, dict[str, Any]] | None = None
-        self._remarks: list[ImportRemark] = []
+        self._remarks = Remarks()
+        self._noted = 0
 
     def read(self, line: int, number: int, cells: Mapping[str, str]) -> Iterator[FileRow]:
         """Take a row, and give the task whose notes have all been read."""
@@ -52,7 +56,7 @@ class TodoistRows:
                 yield from self.end()
                 self._task(FileRow(line, number, remarks=self._remarks), said)
             case "note" if self._held is not None:
-                self._note(said.get("CONTENT", ""))
+                self._note(line, said)
             case "section":
                 yield from self.end()
                 self._begin_section(line, said.get("CONTENT", ""))
@@ -71,8 +75,7 @@ class TodoistRows:
             yield row.say(values)
 
     def _remark(self, line: int, code: str, detail: str) -> None:
-        remark = ImportRemark(line=line, code=code, detail=detail)
-        (self._remarks if self._held is None else self._held[0].remarks).append(remark)
+        (self._remarks if self._held is None else self._held[0].remarks).add(line, code, detail)
 
     def _begin_section(self, line: int, name: str) -> None:
         self._above.clear()
@@ -82,7 +85,7 @@ class TodoistRows:
             self._section = None
 
     def _task(self, row: FileRow, said: Mapping[str, str]) -> None:
-        self._remarks = []
+        self._remarks, self._noted = Remarks(), 0
         self._place(row, said.get("INDENT", ""))
         title, tags = _labels(said.get("CONTENT", ""))
         tags = [*dict.fromkeys([*tags, *([self._section] if self._section else [])])]
@@ -107,14 +110,23 @@ class TodoistRows:
         row.above = self._above[-1][1] if self._above else None
         self._above.append((level, row.reference))
 
-    def _note(self, content: str) -> None:
+    def _note(self, line: int, said: Mapping[str, str]) -> None:
         assert self._held is not None  # noqa: S101  (asked by the caller)
-        row, values = self._held
-        longer = "\n\n".join(filter(None, (values["description"], content)))
-        if len(longer) > MAX_DESCRIPTION_CHARS:
-            row.remark("note_left_out", f"no room: a description has at most {MAX_DESCRIPTION_CHARS} characters")
+        (row, _), content = self._held, said.get("CONTENT", "")
+        written = _moment(said.get("DATE") or said.get("DUE_DATE") or "", "UTC")
+        at = None if written is None else written.due_at
+        bodies = [content[start : start + MAX_BODY_CHARS] for start in range(0, len(content), MAX_BODY_CHARS)]
+        comments = [CommentArrival(body, at) for body in bodies if body.strip()]
+        if "\x00" in content:
+            self._remark(line, "note_left_out", "a comment must not contain NUL")
+        elif len(row.comments) + len(comments) > MAX_COMMENTS or self._noted + len(content) > _MAX_NOTED_CHARS:
+            room = (
+                f"a task has at most {MAX_COMMENTS} comments, of {_MAX_NOTED_CHARS} characters together from one file"
+            )
+            self._remark(line, "note_left_out", f"no room: {room}")
         else:
-            values["description"] = longer or None
+            row.comments += comments
+            self._noted += len(content)
 
     def _when(self, row: FileRow, said: Mapping[str, str]) -> dict[str, Any]:
         name = said.get("TIMEZONE") or self._time_zone
