@@ -1,6 +1,7 @@
 """Requests that schemathesis makes of an OpenAPI document: what they met, and what was found."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing_extensions import override
 SPECS: Final = Path(__file__).parents[2] / "specs" / "openapi"
 _SHOWN_CHARS: Final = 500
 _EXAMPLE_KEY: Final = "8e03978e-40d5-43e8-bc93-6894a57f9324"
+_ENDS_A_MEMBERSHIP = re.compile(r"(/leave|/transfer)$|^DELETE .*\{engagement_id\}$")
 _EXAMPLE_TAG: Final = '"7-3"'
 
 
@@ -121,6 +123,10 @@ def send(
     return found
 
 
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
 @contextmanager
 def _plausible() -> Iterator[None]:
     """Let most requests come through to what they are about.
@@ -136,6 +142,13 @@ def _plausible() -> Iterator[None]:
         for name, value in dict(case.path_parameters).items():
             if type(value) is int and value > KNOWN_IDS and value % 4 != 3:  # 2^63 - 1 stays
                 case.path_parameters[name] = 1 + value % KNOWN_IDS
+        ending = _ENDS_A_MEMBERSHIP.search(f"{case.method} {case.operation.path}")
+        if ending is not None and 1 <= _number(case.path_parameters["engagement_id"]) <= KNOWN_IDS:
+            # Engagements of its own for each of these, so that the caller stays in the others.
+            own = ("/leave", "/transfer").index(ending[1]) if ending[1] else 2
+            case.path_parameters["engagement_id"] = KNOWN_IDS - 2 * own - number % 2
+        if "user_id" in case.path_parameters and number % 2:
+            case.path_parameters["user_id"] = "bob"  # who is in every engagement
         if case.headers.get("Idempotency-Key") == _EXAMPLE_KEY and number % 4:
             case.headers["Idempotency-Key"] = f"key-{number}"
         for name in ("If-Match", "If-None-Match"):

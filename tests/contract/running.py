@@ -59,8 +59,22 @@ async def _tasks(client: httpx2.AsyncClient) -> None:
         assert (made.status_code, made.json()["id"]) == (201, number + 1), made.text
     for path in ("2/complete", "3/complete"):
         assert (await client.post(f"/api/v1/tasks/{path}", headers=CALLER)).status_code == 200
+    for number in range(KNOWN_IDS):
+        await _engagement(client, number + 1)
     assert (await client.delete("/api/v1/tasks/9", headers=CALLER)).status_code == 204
     assert (await client.post("/api/v1/tasks", json={"title": "x"}, headers=bearer("bob"))).status_code == 201
+
+
+async def _engagement(client: httpx2.AsyncClient, engagement_id: int) -> None:
+    """Make an engagement with bob in it."""
+    path = "/api/v1/engagements"
+    made = await client.post(path, json={"name": "x"}, headers=CALLER)
+    assert made.json()["id"] == engagement_id
+    invited = await client.post(f"{path}/{engagement_id}/invitations", json={"role": "owner"}, headers=CALLER)
+    token = {"token": invited.json()["token"]}
+    joined = await client.post(f"{path}/invitations/accept", json=token, headers=bearer("bob"))
+    assert joined.status_code == 200, joined.text
+    await client.post(f"{path}/{engagement_id}/invitations", json={"role": "viewer"}, headers=CALLER)
 
 
 async def _events(client: httpx2.AsyncClient) -> None:

@@ -21,6 +21,8 @@ SEED: Final = int(os.environ["FUZZ_SEED"]) if "FUZZ_SEED" in os.environ else Non
 
 # The service runs in a thread of this process, and shares Python's random numbers with what makes the requests.
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+SECRETS: Final = {("POST", "/api/v1/engagements/invitations/accept")}
+"""What wants a secret in its body that only another answer has; test_engagements.py gives it."""
 each_service = pytest.mark.parametrize("service", SERVICES)
 
 
@@ -39,6 +41,8 @@ async def test_every_answer_to_a_caller_is_as_documented(service: str, databases
     # A test that cannot fail would be one whose requests are all refused before they mean anything.
     for path, method, _ in operations(document_of(service)):
         answers = found.answers[f"{method} {path}"]
+        if (method, path) in SECRETS:
+            continue
         assert [status for status in answers if 200 <= status < 300], f"{method} {path}: {answers}"
 
 

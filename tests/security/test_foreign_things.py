@@ -62,7 +62,7 @@ REACHABLE: Final = [one for one in operations() if not OPEN_BY_TOKEN & set(one.p
 class Belongings:
     """One of everything that has an id, all the victim's."""
 
-    ids: dict[str, int]
+    ids: dict[str, int | str]
     task: Json
 
 
@@ -74,6 +74,8 @@ async def belongings(victim: Person) -> Belongings:
     comment = await victim.ask("POST", f"/tasks/{task['id']}/comments", {"body": SECRET})
     feed = await victim.ask("POST", "/calendar-feeds", {"name": SECRET})
     assert (comment.status_code, feed.status_code) == (201, 201), (comment.text, feed.text)
+    engagement = (await victim.ask("POST", "/engagements", {"name": SECRET})).json()
+    invitation = await victim.ask("POST", f"/engagements/{engagement['id']}/invitations", {"role": "owner"})
     told: list[Json] = []
 
     async def notified() -> bool:
@@ -82,6 +84,7 @@ async def belongings(victim: Person) -> Belongings:
 
     assert await within(PATIENCE, notified, 0.1)
     ids = {"task_id": task["id"], "comment_id": comment.json()["id"], "feed_id": feed.json()["id"]}
+    ids |= {"engagement_id": engagement["id"], "invitation_id": invitation.json()["id"], "user_id": victim.name}
     return Belongings(ids | {"notification_id": told[0]["id"], "letter_id": 1}, task)
 
 
@@ -92,6 +95,7 @@ async def everything(victim: Person) -> list[Json]:
         "/tasks?completed=false",
         "/tasks?completed=true",
         "/calendar-feeds",
+        "/engagements",
         "/completions",
         "/tasks/changes",
     ):
@@ -202,5 +206,6 @@ async def test_the_trail_and_the_inbox_take_no_word_of_the_caller_for_who_they_a
 
 def test_the_walk_goes_through_what_has_ids() -> None:
     known = {"task_id", "comment_id", "feed_id", "notification_id", "letter_id"}
+    known |= {"engagement_id", "invitation_id", "user_id"}
     assert {name for one in REACHABLE for name in one.parameters} == known
     assert len(REACHABLE) >= 24

@@ -37,6 +37,11 @@ GUARDED: Final[dict[str, dict[Permission, set[str]]]] = {
             "reopen_task", "restore_task", "bulk_tasks", "read_quick_add", "create_quick_add", "import_tasks",
             "create_comment", "edit_comment", "delete_comment",
         },
+        Permission.ENGAGEMENTS_READ: {"list_engagements", "get_engagement", "list_members", "list_invitations"},
+        Permission.ENGAGEMENTS_WRITE: {
+            "create_engagement", "rename_engagement", "delete_engagement", "change_role", "remove_member",
+            "leave_engagement", "transfer_engagement", "create_invitation", "revoke_invitation", "accept_invitation",
+        },
         Permission.CALENDAR_FEEDS_READ: {"list_calendar_feeds"},
         Permission.CALENDAR_FEEDS_WRITE: {"create_calendar_feed", "rotate_calendar_feed", "revoke_calendar_feed"},
     },

@@ -32,7 +32,7 @@ def envelope(**changed: object) -> dict[str, Any]:
         "recurrence": {"rule": "FREQ=DAILY", "anchor": "due", "time_zone": "Europe/Paris"},
     }
     data = {
-        "contract_version": "1.1",
+        "contract_version": "1.2",
         "task": task,
         "changes": {"title": {"old": "Buy", "new": "Buy milk"}},
         "actor": {"id": "alice"},
@@ -47,7 +47,7 @@ def envelope(**changed: object) -> dict[str, Any]:
         "subject": "7",
         "time": utc_text(AT),
         "datacontenttype": "application/json",
-        "dataschema": "urn:taskwire:events:task:1.1",
+        "dataschema": "urn:taskwire:events:task:1.2",
         "data": data,
     }
     return whole | changed

@@ -1,7 +1,7 @@
 """task-api in process, on a real PostgreSQL with a database for each test; its sidecar is not there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import httpx2
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event
 
 from chassis.database import Database, open_database
 from chassis.migrations import upgrade
-from chassis.testing import serving, settings_for
+from chassis.testing import bearer, serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
@@ -52,6 +52,24 @@ def app(settings: TaskApiSettings) -> FastAPI:
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     async with serving(app) as client:
         yield client
+
+
+@pytest.fixture
+def engagement(client: httpx2.AsyncClient) -> Callable[..., Awaitable[int]]:
+    """Makes an engagement of alice's, with members of such roles: `await engagement(bob="editor")`."""
+
+    async def make(**members: str) -> int:
+        alice, path = bearer("alice"), "/api/v1/engagements"
+        engagement_id: int = (await client.post(path, json={"name": "Kitchen"}, headers=alice)).json()["id"]
+        for name, role in members.items():
+            invited = f"{path}/{engagement_id}/invitations"
+            issued = (await client.post(invited, json={"role": role}, headers=alice)).json()
+            taken = {"token": issued["token"]}
+            joined = await client.post(f"{path}/invitations/accept", json=taken, headers=bearer(name))
+            assert joined.status_code == 200, joined.text
+        return engagement_id
+
+    return make
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from chassis.identity import Principal
 from chassis.testing import bearer
 from devstack.polling import within
+from task_api.engagements.spaces import Space
 from task_api.portability.exporting import TaskExport
 
 TASKS = "/api/v1/tasks"
@@ -159,7 +159,7 @@ async def test_what_changes_during_an_export_is_there_once_and_as_it_was_placed(
     first, second, third = await listed(client, ALICE)
     child = await create(client, title="child", parent_id=second["id"])
     export_: TaskExport = app.state.task_export
-    pieces = await export_.begin(Principal("alice"), "json")
+    pieces = await export_.begin(Space("alice"), "json")
     await client.post(f"{TASKS}/{third['id']}/move", json={"before": first["id"]}, headers=ALICE)
     await client.patch(f"{TASKS}/{child['id']}", json={"parent_id": None}, headers=ALICE)
     await client.patch(f"{TASKS}/{first['id']}", json={"title": "changed"}, headers=ALICE)
@@ -177,7 +177,7 @@ async def test_a_slow_reader_of_an_export_holds_no_connection(app: FastAPI, clie
     await create(client)
     export_: TaskExport = app.state.task_export
     pool = app.state.database.engine.pool
-    pieces = await export_.begin(Principal("alice"), "csv")
+    pieces = await export_.begin(Space("alice"), "csv")
 
     async def none_is_held() -> bool:  # but what the background takes for a moment
         return bool(pool.checkedout() == 0)
@@ -191,7 +191,7 @@ async def test_an_export_that_cannot_be_finished_breaks_off_and_does_not_look_wh
 ) -> None:
     await create(client)
     export_: TaskExport = app.state.task_export
-    pieces = await export_.begin(Principal("alice"), "json")
+    pieces = await export_.begin(Space("alice"), "json")
     got = await anext(pieces)
     async with app.state.database.session() as session:
         connection = await session.connection()

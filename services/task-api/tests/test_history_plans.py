@@ -180,7 +180,9 @@ async def test_a_comment_is_found_by_its_id_and_history_written_by_index(
             assert answer.status_code == 200
     written = [(statement, parameters) for statement, parameters in seen if "completions" in statement]
     assert len(written) == 2
-    for found in await scans_of(crowded_url, [one for one in seen if "FROM comments" in one[0]] + written):
+    for scans in await scans_of(crowded_url, [one for one in seen if "FROM comments" in one[0]] + written):
+        # Who is in engagements is looked at only for what is not one's own; see test_list_plans.py.
+        found = [scan for scan in scans if "engagement_members" not in str(scan)]
         assert found
         assert all(scan["Node Type"] == "Index Scan" for scan in found), found
 

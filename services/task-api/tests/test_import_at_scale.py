@@ -14,10 +14,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from chassis.identity import Principal
 from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
 from devstack.polling import within
 from devstack.ports import free_base
+from task_api.engagements.spaces import Space
 from task_api.portability.exporting import TaskExport
 from task_api.portability.importing import BATCH
 from task_api.portability.rows import FileRow
@@ -81,7 +81,7 @@ async def test_an_export_is_made_piece_by_piece(app: FastAPI, client: httpx2.Asy
     content = HEAD + b"".join(map(row, range(1_000)))[:-2] + END
     assert (await client.post(f"{TASKS}/import", content=content, headers=ALICE)).json()["created"] == 1_000
     export: TaskExport = app.state.task_export
-    sizes = [len(piece) async for piece in await export.begin(Principal("alice"), "json")]
+    sizes = [len(piece) async for piece in await export.begin(Space("alice"), "json")]
     assert len(sizes) == 1 + 4 + 1
     assert max(sizes) < sum(sizes) / 3
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +73,12 @@ PAST: Final[dict[str, Ask]] = {
     "completions on a page, at most": ("GET", "/api/v1/completions?limit=201", {}),
     "characters of a line of quick add": ("POST", f"{TASKS}/quick-add", {"json": {"text": "x" * 501}}),
     "characters of the name of a calendar feed": ("POST", "/api/v1/calendar-feeds", {"json": {"name": "x" * 101}}),
+    "characters of the name of an engagement": ("POST", "/api/v1/engagements", {"json": {"name": "x" * 101}}),
+    "engagements on a page, at most": ("GET", "/api/v1/engagements?limit=201", {}),
+    "days until an invitation expires": (
+        "POST", "/api/v1/engagements/1/invitations",
+        {"json": {"role": "viewer", "expires_at": (datetime.now(UTC) + timedelta(days=31)).isoformat()}},
+    ),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
 }  # fmt: skip
 

@@ -21,11 +21,11 @@ from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
 TASKS = "/api/v1/tasks"
-# One owner has a tenth of all tasks, so that plans for few and for many are both looked at.
+# One owner has a tenth of all tasks, so that plans for few and for many are both looked at; an engagement has too.
 FILL = """
 INSERT INTO tasks (owner_id, title, description, priority, due_at, completed, completed_at, tags, position,
                    parent_id, version, created_at, updated_at, deleted_at)
-SELECT CASE WHEN n % 10 = 0 THEN 'big' ELSE 'owner-' || n % 2000 END,
+SELECT CASE WHEN n % 10 = 0 THEN 'big' WHEN n % 10 = 5 THEN 'engagement:1' ELSE 'owner-' || n % 2000 END,
        'word' || n * 7 % 5003 || ' word' || n % 97,
        CASE WHEN n % 2 = 0 THEN 'more' || n % 1009 END,
        (ARRAY['high', 'medium', 'low'])[1 + n % 3],
@@ -36,6 +36,12 @@ SELECT CASE WHEN n % 10 = 0 THEN 'big' ELSE 'owner-' || n % 2000 END,
        CASE WHEN n > 100000 AND n % 3 = 0 THEN n - 100000 END,
        1, now() - n * interval '1 second', now() - n * interval '1 second', CASE WHEN n % 50 = 7 THEN now() END
 FROM generate_series(1, 200000) AS n
+"""
+SHARE = """
+INSERT INTO engagements (name, version, created_at, updated_at)
+SELECT 'x', 1, now(), now() FROM generate_series(1, 1000);
+INSERT INTO engagement_members (engagement_id, user_id, role, joined_at)
+SELECT id, 'member-' || (id * 20 + n) % 2000, 'editor', now() FROM engagements, generate_series(1, 20) AS n
 """
 # In a function, because with parameters to come a driver would insist on having them.
 GENERIC_PLAN = """
@@ -86,7 +92,9 @@ async def crowded_url(databases: DatabaseFactory) -> AsyncIterator[str]:
     async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
         connection = await asyncpg.connect(url)
         await connection.execute(FILL)
-        await connection.execute("VACUUM ANALYZE tasks")
+        await connection.execute(SHARE)
+        for table in ("tasks", "engagements", "engagement_members"):
+            await connection.execute(f"VACUUM ANALYZE {table}")
         await connection.close()
         yield url
 
@@ -133,9 +141,15 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
+def asks_for_the_membership(node: dict[str, Any]) -> bool:
+    """Tell whether a scan is the one that finds one member of one engagement, once for a statement."""
+    in_members = node.get("Relation Name") == "engagement_members"
+    return in_members and "engagement_id" in node["Index Cond"] and "user_id" in node["Index Cond"]
+
+
 def served_by_an_index_of_the_owner(plan: dict[str, Any]) -> bool:
     """Tell whether each scan goes only through what an index says is the owner's (or a parent's)."""
-    scans = [node for node in nodes(plan) if "Scan" in node["Node Type"]]
+    scans = [node for node in nodes(plan) if "Scan" in node["Node Type"] and not asks_for_the_membership(node)]
     narrow = [
         re.search(r"owner_id = |parent_id = |task_words\(owner_id, search\) @@ ", node.get("Index Cond", ""))
         is not None
@@ -145,14 +159,14 @@ def served_by_an_index_of_the_owner(plan: dict[str, Any]) -> bool:
     return bool(narrow) and all(narrow) and not any(node["Node Type"] == "Seq Scan" for node in scans)
 
 
-@pytest.mark.parametrize("owner", ["owner-77", "big"])
+@pytest.mark.parametrize(("owner", "space"), [("owner-77", ""), ("big", ""), ("member-27", "&engagement_id=1")])
 @pytest.mark.parametrize("query", LISTS)
 async def test_every_list_is_served_by_an_index(
-    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, owner: str, query: str
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str, owner: str, space: str, query: str
 ) -> None:
     app, client = crowded
     with statements_of(app) as seen:
-        address = f"{TASKS}?{query}&limit=20&total=true"
+        address = f"{TASKS}?{query}&limit=20&total=true{space}"
         page = await client.get(address, headers=bearer(owner))
         assert page.status_code == 200, page.text
         assert len(seen) == 2, "one statement for the page, one for the total, whatever is on it"
@@ -254,3 +268,21 @@ async def test_a_search_counts_what_reading_every_task_counts(
         assert page.json()["total"] == await connection.fetchval(mine, owner) > 0
     finally:
         await connection.close()
+
+
+async def test_a_task_in_an_engagement_is_reached_by_its_id_and_by_who_is_a_member(
+    crowded: tuple[FastAPI, httpx2.AsyncClient], crowded_url: str
+) -> None:
+    app, client = crowded
+    member = bearer("member-27")
+    (task,) = (await client.get(f"{TASKS}?engagement_id=1&limit=1", headers=member)).json()["items"]
+    with statements_of(app) as seen:
+        assert (await client.get(f"{TASKS}/{task['id']}", headers=member)).status_code == 200
+        assert (await client.patch(f"{TASKS}/{task['id']}", json={"title": "y"}, headers=member)).status_code == 200
+    reads = [one for one in seen if one[0].startswith("SELECT")]
+    assert len(reads) == 2
+    for statement, parameters in reads:
+        found = list(nodes(json.loads(await explanation(crowded_url, statement, parameters))[0]["Plan"]))
+        names = {node["Index Name"] for node in found if "Index Name" in node}
+        assert names == {"tasks_pkey", "engagement_members_user_id_engagement_id_idx"}, found
+        assert not any(node["Node Type"] == "Seq Scan" for node in found), found

@@ -18,6 +18,7 @@ from chassis.openapi import operations
 from chassis.testing import bearer
 
 TASKS: Final = "/api/v1/tasks"
+ENGAGEMENTS: Final = "/api/v1/engagements"
 FEEDS: Final = "/api/v1/calendar-feeds"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 WHOLE: Final[dict[str, JsonValue]] = {
@@ -30,6 +31,7 @@ WHOLE: Final[dict[str, JsonValue]] = {
     "parent_id": None,
     "recurrence": None,
 }
+FRIEND: Final = bearer("friend")
 FEW: Final = 2
 MANY: Final = 40
 
@@ -87,6 +89,25 @@ OPERATIONS: Final = {
     "get_comment": Asked("GET", "/api/v1/comments/{comment}", "SELECT"),
     "edit_comment": Asked("PATCH", "/api/v1/comments/{comment}", "SELECT UPDATE", {"body": "z"}),
     "delete_comment": Asked("DELETE", "/api/v1/comments/{comment}", "SELECT DELETE"),
+    "create_engagement": Asked("POST", ENGAGEMENTS, "SELECT SELECT INSERT INSERT", {"name": "z"}),
+    "list_engagements": Asked("GET", ENGAGEMENTS, "SELECT"),
+    "get_engagement": Asked("GET", "{space}", "SELECT"),
+    "rename_engagement": Asked("PATCH", "{space}", "SELECT SELECT UPDATE", {"name": "z"}),
+    "delete_engagement": Asked("DELETE", "{space}", "SELECT SELECT UPDATE DELETE DELETE"),
+    "list_members": Asked("GET", "{space}/members", "SELECT SELECT"),
+    "change_role": Asked("PATCH", "{space}/members/friend", "SELECT SELECT UPDATE", {"role": "viewer"}),
+    "remove_member": Asked("DELETE", "{space}/members/friend", "SELECT SELECT DELETE"),
+    "leave_engagement": Asked("POST", "{space}/leave", "SELECT SELECT DELETE"),
+    "transfer_engagement": Asked("POST", "{space}/transfer", "SELECT SELECT UPDATE UPDATE", {"user_id": "friend"}),
+    "create_invitation": Asked("POST", "{space}/invitations", "SELECT SELECT DELETE SELECT INSERT", {"role": "viewer"}),
+    "list_invitations": Asked("GET", "{space}/invitations", "SELECT SELECT"),
+    "revoke_invitation": Asked("DELETE", "{space}/invitations/{invitation}", "SELECT SELECT DELETE"),
+    "accept_invitation": Asked(
+        "POST",
+        f"{ENGAGEMENTS}/invitations/accept",
+        "SELECT SELECT SELECT SELECT SELECT SELECT UPDATE INSERT",
+        {"token": "{invited}"},
+    ),
     "list_calendar_feeds": Asked("GET", FEEDS, "SELECT"),
     "create_calendar_feed": Asked("POST", FEEDS, "SELECT SELECT INSERT", {"name": "z"}),
     "rotate_calendar_feed": Asked("POST", f"{FEEDS}/{{feed}}/rotate", "SELECT UPDATE"),
@@ -114,6 +135,9 @@ async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int)
     made = await client.post(f"{TASKS}/bulk", json={"operations": below}, headers=headers)
     assert made.json()["failed"] == 0
     comments = [await client.post(f"{TASKS}/{ids[0]}/comments", json={"body": "x"}, headers=headers) for _ in below]
+    space, invitation = await shared(client, headers)
+    other_space = (await client.post(ENGAGEMENTS, json={"name": "x"}, headers=FRIEND)).json()["id"]
+    invited = f"{ENGAGEMENTS}/{other_space}/invitations"
     feed = (await client.post(FEEDS, json={"name": "x"}, headers=headers)).json()
     return {
         "id": ids[0],
@@ -121,7 +145,21 @@ async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int)
         "comment": comments[-1].json()["id"],
         "feed": feed["id"],
         "token": feed["token"],
+        "space": space,
+        "invitation": invitation,
+        "invited": (await client.post(invited, json={"role": "viewer"}, headers=FRIEND)).json()["token"],
     }
+
+
+async def shared(client: httpx2.AsyncClient, headers: dict[str, str]) -> tuple[str, int]:
+    """Make an engagement with a friend as another owner, and an invitation; give its path and that one's id."""
+    space = (await client.post(ENGAGEMENTS, json={"name": "x"}, headers=headers)).headers["location"]
+    invitations = [
+        (await client.post(f"{space}/invitations", json={"role": "owner"}, headers=headers)).json() for _ in range(2)
+    ]
+    taken = {"token": invitations[0]["token"]}
+    await client.post(f"{ENGAGEMENTS}/invitations/accept", json=taken, headers=FRIEND)
+    return space, invitations[1]["id"]
 
 
 def filled(value: JsonValue, names: dict[str, JsonValue]) -> JsonValue:

@@ -51,6 +51,7 @@ async def test_a_created_task_is_complete_and_has_an_address(client: httpx2.Asyn
         "tags": [],
         "parent_id": None,
         "recurrence": None,
+        "engagement_id": None,
         "position": task["position"],
         "completed": False,
         "completed_at": None,

@@ -100,6 +100,7 @@ class TaskFields(TypedDict, total=False):
     description: str | None
     priority: Priority
     due_at: datetime | None
+    engagement_id: int | None
 
 
 _TASK: Final[TaskFields] = {
@@ -120,6 +121,7 @@ def make_task_event(
     changes: Mapping[str, tuple[JsonValue, JsonValue]] | None = None,
     occurred_at: datetime | None = None,
     corr_id: str | None = None,
+    recipients: tuple[str, ...] | None = None,
     **fields: Unpack[TaskFields],
 ) -> TaskEvent:
     """Make an event as task-api would publish it, with an id of its own.
@@ -132,6 +134,7 @@ def make_task_event(
         changes: Field → (old, new); by default a change of the title.
         occurred_at: By default a minute per version after `MORNING`.
         corr_id: By default made anew.
+        recipients: Who was a member of the engagement; None for a personal task.
         fields: The task after the change; by default alice's “Buy milk”.
     """
     at = occurred_at or MORNING + timedelta(minutes=version)
@@ -144,6 +147,7 @@ def make_task_event(
         actor=Actor(id=actor_id or task["owner_id"]),
         occurred_at=at,
         corr_id=corr_id or new_id(),
+        recipients=recipients,
     )
     return TaskEvent(id=new_id(), type=kind, subject=str(task_id), time=at, data=data)
 

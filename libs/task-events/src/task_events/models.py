@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-CONTRACT_VERSION = "1.1"
+CONTRACT_VERSION = "1.2"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
 
@@ -34,6 +34,10 @@ class TaskEventType(StrEnum):
 Priority = Literal["high", "medium", "low"]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class _Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -50,7 +54,9 @@ class TaskSnapshot(_Contract):
     """A task as it is after the change. Times are RFC 3339 in UTC."""
 
     id: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="Never given to another task")]
-    owner_id: Annotated[str, Field(description="Subject of the owner's credential")]
+    owner_id: Annotated[
+        str, Field(description="Subject of the owner's credential; `engagement:ID` for a task in an engagement")
+    ]
     title: str
     description: str | None
     priority: Priority
@@ -67,6 +73,15 @@ class TaskSnapshot(_Contract):
     ] = ""
     parent_id: Annotated[int | None, Field(ge=1, le=MAX_BIGINT, description="Subtask of that task. Since 1.1")] = None
     recurrence: Annotated[Recurrence | None, Field(description="Null: it does not repeat. Since 1.1")] = None
+    engagement_id: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_BIGINT,
+            exclude_if=_is_none,
+            description="The shared space that the task is in; absent for a personal task. Since 1.2",
+        ),
+    ] = None
 
 
 class FieldChange(_Contract):
@@ -93,6 +108,14 @@ class TaskEventData(_Contract):
     actor: Actor
     occurred_at: Annotated[AwareDatetime, Field(description="When the change was made; equal to the envelope's `time`")]
     corr_id: Annotated[str, Field(description="Correlation id of the request that made the change")]
+    recipients: Annotated[
+        tuple[str, ...] | None,
+        Field(
+            exclude_if=_is_none,
+            description="Subjects of the members of the engagement when the change was made, whoever made it among "
+            "them; absent for a personal task. Since 1.2",
+        ),
+    ] = None
 
 
 def utc_text(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from chassis.gaps import observing_gaps
 from chassis.service import create_service
 from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from notifier.inbox.routes import router as inbox_router
-from notifier.inbox.service import notify_owners
+from notifier.inbox.service import notify
 from notifier.settings import NotifierSettings
 from task_events.topics import NOTIFIER_DEAD_LETTER_TOPIC
 
@@ -33,12 +33,12 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         database=database,
         dead_letter_topic=NOTIFIER_DEAD_LETTER_TOPIC,
         app_api_token=token,
-        effect=notify_owners,
+        effect=notify,
         keep_failed=keeping_failed(database),
         bulk=BulkSubscribe(settings.delivery_batch_size),
     )
     subscribe_to_dead_letters(
-        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify_owners
+        app, dapr_app, database=database, topic=NOTIFIER_DEAD_LETTER_TOPIC, app_api_token=token, effect=notify
     )
     return app
 

@@ -12,6 +12,11 @@ from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.intake import CommentIntake
 from task_api.comments.routes import router as comments_router
 from task_api.comments.service import CommentService
+from task_api.engagements.ending import EngagementEnding
+from task_api.engagements.invitation_routes import router as invitations_router
+from task_api.engagements.invitations import InvitationService
+from task_api.engagements.routes import router as engagements_router
+from task_api.engagements.service import EngagementService
 from task_api.history.recorder import CompletionRecorder
 from task_api.history.routes import router as history_router
 from task_api.history.service import HistoryService
@@ -37,6 +42,7 @@ from task_api.sync.stream import ChangeStreams
 from task_api.tasks.bulk import TaskBulk
 from task_api.tasks.bulk_routes import BULK_PATH
 from task_api.tasks.bulk_routes import router as bulk_router
+from task_api.tasks.clearance import TaskClearance
 from task_api.tasks.cursors import ListCursors
 from task_api.tasks.intake import TaskIntake
 from task_api.tasks.retention import Retention
@@ -76,6 +82,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         tasks = TaskService(outbox, cursors, retention)
         app.state.task_service, app.state.task_bulk = tasks, TaskBulk(outbox, retention)
         app.state.history_service = HistoryService(tasks, cursors)
+        ending = EngagementEnding(app.state.database, TaskClearance(outbox))
+        app.state.engagement_service, app.state.invitation_service = EngagementService(ending), InvitationService()
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
@@ -97,7 +105,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         forgetting = forgetting_expired_keys(idempotency, app.state.database)
         purging = purging_deleted_tasks(Purge(retention), app.state.database)
         try:
-            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging:
+            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging, ending.running():
                 yield
         finally:
             await publisher.close()
@@ -118,6 +126,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             history_router,
             comments_router,
             calendar_feeds_router,
+            invitations_router,
+            engagements_router,
         ],
         body_limits={
             API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,

@@ -10,8 +10,11 @@ from chassis.identity.guards import (
 )
 from chassis.identity.permissions import ROLES, Permission
 from chassis.identity.principal import Principal
+from chassis.identity.subjects import ENGAGEMENT_PREFIX, MAX_SUBJECT_CHARS, is_subject
 
 __all__ = [
+    "ENGAGEMENT_PREFIX",
+    "MAX_SUBJECT_CHARS",
     "ROLES",
     "CurrentUser",
     "Guard",
@@ -19,6 +22,7 @@ __all__ = [
     "PermissionDeniedError",
     "Principal",
     "get_current_user",
+    "is_subject",
     "operations_of",
     "requires",
 ]

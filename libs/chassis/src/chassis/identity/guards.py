@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from chassis.errors import ForbiddenError, UnauthenticatedError
 from chassis.identity.permissions import Permission, roles_with
 from chassis.identity.principal import Principal
+from chassis.identity.subjects import is_subject
 from chassis.logging import get_logger
 
 _logger = get_logger(__name__)
@@ -67,10 +68,13 @@ async def get_current_user(request: Request, _: Annotated[object, Depends(_beare
     for authenticator in authenticators if credential else ():
         if authenticator.recognizes(scheme, credential):
             try:
-                return await authenticator.authenticate(request, credential)
+                principal = await authenticator.authenticate(request, credential)
             except InvalidCredentialError as error:
                 _logger.info("credential refused", kind=type(authenticator).__name__, reason=str(error))
                 raise UnauthenticatedError(str(error)) from error
+            if not is_subject(principal.id):
+                raise UnauthenticatedError("The credential is of nobody who can be a user.")
+            return principal
     raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
 
 

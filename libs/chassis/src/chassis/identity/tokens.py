@@ -4,7 +4,6 @@ python-jose checks signatures and claims; `TokenVerifier` is strict around it: t
 *and* belong to the key's type, `exp sub iss aud` must be there, `crit` is refused (RFC 7515, 7519, 8725).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,9 +14,9 @@ from jose.exceptions import ExpiredSignatureError, JOSEError
 
 from chassis.identity.guards import InvalidCredentialError
 from chassis.identity.principal import Principal
+from chassis.identity.subjects import is_subject
 
 MAX_TOKEN_CHARS: Final = 8192
-_SUBJECT = re.compile(r"[^\x00-\x20\x7f]{1,255}")
 _FOR_EVER: Final = 2**53
 
 JwtClaims = dict[str, Any]  # a JSON object made by somebody else: every value is checked before use
@@ -124,7 +123,7 @@ def _read_header(token: str) -> JwtClaims:
 
 def _principal(claims: JwtClaims) -> Principal:
     subject, roles = claims.get("sub"), claims.get("roles", [])
-    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
+    if not is_subject(subject):
         raise InvalidTokenError("The token's subject is malformed.")
     if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
         raise InvalidTokenError("The token's roles are malformed.")

@@ -1,4 +1,8 @@
-"""The rules of the in-app inbox: the owner of a task is told once of each change."""
+"""The rules of the in-app inbox: whom a change concerns is told of it once.
+
+Of a personal task that is its owner, whoever made the change; of one in an engagement all who were members when it was
+made, but not who made it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,19 +41,28 @@ class NotificationFilter:
     total: bool
 
 
-async def notify_owners(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+async def notify(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
     """Write the notifications of events that were not seen before; the caller commits.
 
     A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
     told of a newer change first would otherwise never hear of this one, and what people are told would depend
     on the order in which events happen to arrive.
     """
-    await NotificationRepository(session).add_all([_notification_of(item.event) for item in received])
+    await NotificationRepository(session).add_all(
+        [_notification_of(item.event, user_id) for item in received for user_id in _concerned(item.event)]
+    )
 
 
-def _notification_of(event: TaskEvent) -> Notification:
+def _concerned(event: TaskEvent) -> list[str]:
+    data = event.data
+    if data.recipients is None:
+        return [data.task.owner_id]
+    return [user_id for user_id in dict.fromkeys(data.recipients) if user_id != data.actor.id]
+
+
+def _notification_of(event: TaskEvent, user_id: str) -> Notification:
     return Notification(
-        owner_id=event.data.task.owner_id,
+        owner_id=user_id,
         event_id=event.id,
         task_id=event.data.task.id,
         type=event.type.value,

@@ -26,6 +26,7 @@ from task_api.comments.service import (
     CommentService,
     TooManyCommentsError,
 )
+from task_api.engagements.access import EngagementForbiddenError
 from task_api.tasks.answers import Conditions
 from task_api.tasks.cursors import MAX_LIST_CURSOR_CHARS, CursorMismatchError, InvalidCursorError
 from task_api.tasks.list_parameters import MAX_PAGE
@@ -33,7 +34,9 @@ from task_api.tasks.routes import TaskId
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError
 
 _ONE = documented(CommentForbiddenError, CommentNotFoundError)
+_CHANGED = documented(CommentForbiddenError, EngagementForbiddenError, CommentNotFoundError)
 _TASK = documented(TaskForbiddenError, TaskNotFoundError)
+_WRITTEN = documented(TaskForbiddenError, EngagementForbiddenError, TaskNotFoundError)
 
 router = APIRouter(tags=["comments"])
 
@@ -64,12 +67,12 @@ CommentId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[3])]
     status_code=status.HTTP_201_CREATED,
     summary="Comment on a task",
     response_model=CommentOut,
-    responses=_TASK | creates_comment(TooManyCommentsError),
+    responses=_WRITTEN | creates_comment(TooManyCommentsError),
 )
 async def create_comment(
     user: CommentWrite, session: DbSession, comments: Comments, task_id: TaskId, draft: CommentCreate, write: Creation
 ) -> Response:
-    """Write a comment on one of the caller's tasks, open or completed."""
+    """Write a comment on one of the caller's tasks, or in an engagement, open or completed."""
     await comments.create_comment(user, session, task_id, draft.body, write)
     return write.response()
 
@@ -102,12 +105,12 @@ async def get_comment(
 
 
 @router.patch(
-    "/comments/{comment_id}", summary="Edit a comment", response_model=CommentOut, responses=_ONE | EDITS_COMMENT
+    "/comments/{comment_id}", summary="Edit a comment", response_model=CommentOut, responses=_CHANGED | EDITS_COMMENT
 )
 async def edit_comment(
     user: CommentWrite, session: DbSession, comments: Comments, comment_id: CommentId, patch: CommentPatch, write: Edit
 ) -> Response:
-    """Change the text of a comment; the same text again is no edit."""
+    """Change the text of a comment; the same text again is no edit. In an engagement its author alone may."""
     await comments.edit_comment(user, session, comment_id, patch.changes(), write)
     return write.response()
 
@@ -116,11 +119,11 @@ async def edit_comment(
     "/comments/{comment_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Delete a comment",
-    responses=_ONE | DELETES_COMMENT,
+    responses=_CHANGED | DELETES_COMMENT,
 )
 async def delete_comment(
     user: CommentWrite, session: DbSession, comments: Comments, comment_id: CommentId, write: Deletion
 ) -> Response:
-    """Delete a comment for good; unlike a task it cannot be restored."""
+    """Delete a comment for good; it cannot be restored. In an engagement its author may, and whoever is owner."""
     await comments.delete_comment(user, session, comment_id, write)
     return write.response()

@@ -1,4 +1,6 @@
-"""The rules about comments. They belong to their task: they are its owner's, deleted and restored with it.
+"""The rules about comments. They belong to their task: whoever reaches it has them.
+
+They are deleted and restored with it. In an engagement they are edited by their author alone.
 
 Comments are no events: see docs/decisions/0010-comments-are-not-events.md.
 """
@@ -15,6 +17,9 @@ from chassis.identity import Principal
 from chassis.pagination import Page
 from task_api.comments.models import Comment
 from task_api.comments.repository import CommentRepository
+from task_api.engagements.access import EngagementForbiddenError, hold
+from task_api.engagements.roles import MAY, Act, Role
+from task_api.engagements.spaces import engagement_of
 from task_api.tasks.cursors import ListCursors
 from task_api.tasks.service import TaskService
 
@@ -29,7 +34,7 @@ class CommentNotFoundError(NotFoundError):
 
 
 class CommentForbiddenError(ForbiddenError):
-    """The comment is on someone else's task."""
+    """The comment is on someone else's task, or not the caller's to change."""
 
     code = "comment_forbidden"
 
@@ -87,8 +92,8 @@ class CommentService:
         comments, query, after = CommentRepository(session), f"comments of task {task_id}", None
         if wanted.cursor is not None:
             after = int(self._cursors.read(wanted.cursor, user_id=user.id, query=query)[0])
-        found = await comments.page(task_id, owner_id=user.id, after=after, limit=wanted.limit)
-        total = await comments.count(task_id, owner_id=user.id) if wanted.total else None
+        found = await comments.page(task_id, user_id=user.id, after=after, limit=wanted.limit)
+        total = await comments.count(task_id, user_id=user.id) if wanted.total else None
         shown, next_cursor = found[: wanted.limit], None
         if len(found) > wanted.limit:
             next_cursor = self._cursors.write([str(shown[-1].id)], user_id=user.id, query=query)
@@ -102,11 +107,12 @@ class CommentService:
         Raises:
             TaskNotFoundError: No such task.
             TaskForbiddenError: Someone else's.
+            EngagementForbiddenError: In an engagement where the role is too small.
             TooManyCommentsError: There is no room for another.
         """
         await self._tasks.hold_task(user, session, task_id)  # so that no two comments are the last one that fits
         comments = CommentRepository(session)
-        if await comments.count(task_id, owner_id=user.id) >= MAX_COMMENTS:
+        if await comments.count(task_id, user_id=user.id) >= MAX_COMMENTS:
             detail = f"Task {task_id} has {MAX_COMMENTS} comments, which is as many as a task may have; delete some."
             raise TooManyCommentsError(detail)
         comment = Comment(task_id=task_id, author_id=user.id, body=body, created_at=datetime.now(UTC))
@@ -123,7 +129,7 @@ class CommentService:
             CommentForbiddenError: On someone else's task.
         """
         comments = CommentRepository(session)
-        return await comments.find(comment_id, owner_id=user.id) or await _refuse(comments, comment_id)
+        return await comments.find(comment_id, user_id=user.id) or await _refuse(comments, user, comment_id)
 
     async def edit_comment(
         self,
@@ -137,11 +143,12 @@ class CommentService:
 
         Raises:
             CommentNotFoundError: No such comment.
-            CommentForbiddenError: On someone else's task.
+            CommentForbiddenError: On someone else's task, or someone else's in an engagement.
+            EngagementForbiddenError: In an engagement where the role is too small.
             PreconditionFailedError: It is not as the terms demand.
         """
         comments = CommentRepository(session)
-        comment = await comments.lock(comment_id, owner_id=user.id) or await _refuse(comments, comment_id)
+        comment = await self._hold(user, session, comment_id, Act.WRITE)
         terms.check(comment)
         body = changes.get("body", comment.body)
         if body != comment.body:
@@ -158,18 +165,34 @@ class CommentService:
 
         Raises:
             CommentNotFoundError: No such comment.
-            CommentForbiddenError: On someone else's task.
+            CommentForbiddenError: On someone else's task, or someone else's in an engagement.
+            EngagementForbiddenError: In an engagement where the role is too small.
             PreconditionFailedError: It is not as the terms demand.
         """
         comments = CommentRepository(session)
-        comment = await comments.lock(comment_id, owner_id=user.id) or await _refuse(comments, comment_id)
+        comment = await self._hold(user, session, comment_id, Act.MODERATE)
         terms.check(comment)
         await comments.delete(comment)
         await terms.before_commit(comment)
         await session.commit()
 
+    @staticmethod
+    async def _hold(user: Principal, session: AsyncSession, comment_id: int, act: Act) -> Comment:
+        comments = CommentRepository(session)
+        found = await comments.lock(comment_id, user_id=user.id, act=act)
+        if found is None:
+            return await _refuse(comments, user, comment_id)
+        await hold(session, user.id, found.owner_id)
+        return found.comment
 
-async def _refuse(comments: CommentRepository, comment_id: int) -> Comment:
-    if await comments.exists(comment_id):
+
+async def _refuse(comments: CommentRepository, user: Principal, comment_id: int) -> Comment:
+    standing = await comments.standing(comment_id, user_id=user.id)
+    if standing is None:
+        raise CommentNotFoundError(f"There is no comment {comment_id}.")
+    engagement_id = engagement_of(standing.owner_id)
+    if engagement_id is None or standing.role is None:
         raise CommentForbiddenError(f"Comment {comment_id} is on someone else's task.")
-    raise CommentNotFoundError(f"There is no comment {comment_id}.")
+    if Act.WRITE not in MAY[Role(standing.role)]:
+        raise EngagementForbiddenError(engagement_id, Act.WRITE, standing.role)
+    raise CommentForbiddenError(f"Comment {comment_id} was written by someone else.")

@@ -9,6 +9,8 @@ from sqlalchemy import ColumnElement, and_, func, text, tuple_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from task_api.engagements.reach import still_in
+from task_api.engagements.spaces import Space
 from task_api.history.models import Completion
 
 # One row each and executed for many: their text is the same for any number of rows, and each finds its row by an index
@@ -32,15 +34,17 @@ _REOPEN: Final = text(
 
 @dataclass(frozen=True)
 class CompletionFilter:
-    """Which of one's own completions; what is None does not matter.
+    """Which completions; what is None does not matter.
 
     Attributes:
+        engagement_id: Of the tasks in this engagement; None: of one's own.
         series_id: Of this task and those that it recurred from.
         completed_after: Completed at this moment or later.
         completed_before: Completed before this moment.
         reopened: Undone since; False: those that still stand.
     """
 
+    engagement_id: int | None = None
     series_id: int | None = None
     completed_after: datetime | None = None
     completed_before: datetime | None = None
@@ -76,19 +80,20 @@ class CompletionRepository:
         await (await self._session.connection()).execute(_REOPEN, rows)
 
     async def page(
-        self, owner_id: str, wanted: CompletionFilter, *, after: Place | None, limit: int
+        self, space: Space, wanted: CompletionFilter, *, after: Place | None, limit: int
     ) -> list[Completion]:
-        """Give a page of a caller's completions, newest first, and one more."""
-        statement = select(Completion).where(_matches(owner_id, wanted))
+        """Give a page of the completions in a space, newest first, and one more."""
+        statement = select(Completion).where(_matches(space.owner_id, wanted), *still_in(space))
         place = tuple_(col(Completion.completed_at), col(Completion.id))
         if after is not None:
             statement = statement.where(place < (after.completed_at, after.completion_id))
         newest_first = (col(Completion.completed_at).desc(), col(Completion.id).desc())
         return list((await self._session.exec(statement.order_by(*newest_first).limit(limit + 1))).all())
 
-    async def count(self, owner_id: str, wanted: CompletionFilter) -> int:
+    async def count(self, space: Space, wanted: CompletionFilter) -> int:
         """Count what `page` would go through."""
-        statement = select(func.count()).select_from(Completion).where(_matches(owner_id, wanted))
+        statement = select(func.count()).select_from(Completion)
+        statement = statement.where(_matches(space.owner_id, wanted), *still_in(space))
         return (await self._session.exec(statement)).one()
 
 

@@ -1,5 +1,6 @@
 """`/api/v1/completions`, and those of one task: parse, guard, one call, one answer."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -7,12 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from chassis.database import DbSession
 from chassis.errors import documented
 from chassis.pagination import Page
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.history.auth import HistoryRead
 from task_api.history.repository import CompletionFilter
 from task_api.history.schemas import CompletionOut
 from task_api.history.service import CompletionListing, HistoryService
 from task_api.tasks.cursors import MAX_LIST_CURSOR_CHARS, CursorMismatchError, InvalidCursorError
-from task_api.tasks.list_parameters import MAX_PAGE
+from task_api.tasks.list_parameters import MAX_PAGE, EngagementParameter
 from task_api.tasks.routes import TaskId
 from task_api.tasks.schemas import Moment
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError
@@ -51,12 +53,17 @@ Listing = Annotated[CompletionListing, Depends(get_listing)]
     "/completions",
     summary="List what one has completed",
     response_description="One page of completions",
-    responses=documented(InvalidCursorError, CursorMismatchError),
+    responses=documented(EngagementForbiddenError, EngagementNotFoundError, InvalidCursorError, CursorMismatchError),
 )
 async def list_completions(
-    user: HistoryRead, session: DbSession, history: History, wanted: Listing
+    user: HistoryRead,
+    session: DbSession,
+    history: History,
+    wanted: Listing,
+    engagement_id: EngagementParameter = None,
 ) -> Page[CompletionOut]:
     """List the completions of all of the caller's tasks, newest first, also of tasks that are open again or deleted."""
+    wanted = replace(wanted, matching=replace(wanted.matching, engagement_id=engagement_id))
     return (await history.of_all(user, session, wanted)).map(CompletionOut.model_validate)
 
 

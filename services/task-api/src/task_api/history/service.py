@@ -7,6 +7,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.identity import Principal
 from chassis.pagination import Page
+from task_api.engagements.access import enter
+from task_api.engagements.spaces import Space
 from task_api.history.models import Completion
 from task_api.history.repository import CompletionFilter, CompletionRepository, Place
 from task_api.tasks.cursors import ListCursors
@@ -42,22 +44,29 @@ class HistoryService:
             CursorMismatchError: The cursor belongs to another list.
         """
         task = await self._tasks.get_task(user, session, task_id)
-        series = replace(wanted.matching, series_id=task.series_id or task_id)
-        return await self.of_all(user, session, replace(wanted, matching=series))
+        series = replace(wanted.matching, series_id=task.series_id or task_id, engagement_id=task.engagement_id)
+        return await self._page(user, session, replace(wanted, matching=series))
 
     async def of_all(self, user: Principal, session: AsyncSession, wanted: CompletionListing) -> Page[Completion]:
-        """Give a page of the completions of all of the user's tasks.
+        """Give a page of the completions of all of the user's tasks, or of those in one engagement.
 
         Raises:
+            EngagementNotFoundError: No such engagement.
+            EngagementForbiddenError: Not in it.
             InvalidCursorError: The cursor is none of ours.
             CursorMismatchError: The cursor belongs to another list.
         """
+        await enter(session, Space(user.id, wanted.matching.engagement_id))
+        return await self._page(user, session, wanted)
+
+    async def _page(self, user: Principal, session: AsyncSession, wanted: CompletionListing) -> Page[Completion]:
         history, query, after = CompletionRepository(session), _query(wanted.matching), None
+        space = Space(user.id, wanted.matching.engagement_id)
         if wanted.cursor is not None:
             moment, completion_id = self._cursors.read(wanted.cursor, user_id=user.id, query=query)
             after = Place(datetime.fromisoformat(moment), int(completion_id))
-        found = await history.page(user.id, wanted.matching, after=after, limit=wanted.limit)
-        total = await history.count(user.id, wanted.matching) if wanted.total else None
+        found = await history.page(space, wanted.matching, after=after, limit=wanted.limit)
+        total = await history.count(space, wanted.matching) if wanted.total else None
         shown, next_cursor = found[: wanted.limit], None
         if len(found) > wanted.limit:
             keys = [shown[-1].completed_at.isoformat(), str(shown[-1].id)]

@@ -2,6 +2,7 @@
 
 import task_api.calendar_feeds.models
 import task_api.comments.models
+import task_api.engagements.models
 import task_api.history.models
 import task_api.idempotency.models
 import task_api.outbox.models

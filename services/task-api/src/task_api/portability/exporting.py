@@ -9,7 +9,8 @@ from pydantic_core import to_json
 from sqlalchemy import Row
 
 from chassis.database import Database
-from chassis.identity import Principal
+from task_api.engagements.access import enter
+from task_api.engagements.spaces import Space
 from task_api.portability.csv_form import COLUMNS, csv_lines, row_of
 from task_api.portability.records import FORMAT, FORMAT_VERSION
 from task_api.portability.repository import NO_PARENT, OutlineRepository
@@ -25,7 +26,7 @@ class TaskExport:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, user: Principal, wanted: ExportFormat) -> AsyncIterator[bytes]:
+    async def begin(self, space: Space, wanted: ExportFormat) -> AsyncIterator[bytes]:
         """Decide what is in the file, and give its pieces.
 
         Which tasks there are, in which order and below which, is as of this moment. Each task says what it says when
@@ -33,14 +34,18 @@ class TaskExport:
         while it is read, never while a piece is sent.
 
         Raises:
+            EngagementNotFoundError: No such engagement.
+            EngagementForbiddenError: Not in it; while a piece is made, not any more: then the stream breaks off.
             DatabaseUnavailableError: Now, or while a piece is made: then the stream breaks off.
         """
         async with self._database.session() as session:
-            ids, parents = await OutlineRepository(session, user.id).outline()
-        return self._pieces(user, ids, parents, wanted)
+            await enter(session, space)
+            await session.rollback()  # the outline is of one moment, and begins a transaction of its own
+            ids, parents = await OutlineRepository(session, space.owner_id).outline()
+        return self._pieces(space, ids, parents, wanted)
 
     async def _pieces(
-        self, user: Principal, ids: "array[int]", parents: "array[int]", wanted: ExportFormat
+        self, space: Space, ids: "array[int]", parents: "array[int]", wanted: ExportFormat
     ) -> AsyncIterator[bytes]:
         gone: set[int] = set()
         yield _head(wanted)
@@ -48,7 +53,8 @@ class TaskExport:
         for begin in range(0, len(ids), _CHUNK):
             chunk = ids[begin : begin + _CHUNK]
             async with self._database.session() as session:
-                rows = await OutlineRepository(session, user.id).read(chunk)
+                rows = await OutlineRepository(session, space.owner_id).read(chunk)
+                await enter(session, space)  # after reading: who was removed before it gets nothing of it
             gone.update(task_id for task_id in chunk if task_id not in rows)
             tasks = _exported(rows, zip(chunk, parents[begin : begin + _CHUNK], strict=True), gone)
             if wanted == "csv":

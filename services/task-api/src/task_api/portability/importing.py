@@ -19,6 +19,9 @@ from chassis.errors import ApiError
 from chassis.identity import Principal
 from chassis.periodic import repeating
 from task_api.comments.intake import CommentArrival, CommentIntake
+from task_api.engagements.access import enter
+from task_api.engagements.roles import Act
+from task_api.engagements.spaces import Space
 from task_api.portability.lineage import Lineage, Place
 from task_api.portability.reading import Reader
 from task_api.portability.records import InvalidFileError
@@ -102,22 +105,28 @@ class TaskImport:
         self._max_tasks, self._stall_timeout, self._lifetime = max_tasks, stall_timeout, lifetime
 
     async def run(
-        self, user: Principal, pieces: AsyncIterator[bytes], reader: Reader, *, key: str | None
+        self, user: Principal, space: Space, pieces: AsyncIterator[bytes], reader: Reader, *, key: str | None
     ) -> ImportReport:
         """Import a file.
 
         Args:
-            user: Whose the tasks will be.
+            user: Who brings the tasks.
+            space: Where they go.
             pieces: Of the file, as they arrive.
             reader: Of its form.
             key: Names this import among the user's; None to try only, and write nothing.
 
         Raises:
+            EngagementNotFoundError: No such engagement.
+            EngagementForbiddenError: The user may not write there (any more); what comes before was imported.
             InvalidFileError: The file cannot be read on; what comes before was imported.
             UploadStalledError: No more of it arrived; likewise.
             DatabaseUnavailableError: Likewise.
         """
-        run = _Run(self._database, self._intake, self._comments, user, key, self._lifetime)
+        if space.engagement_id is not None:
+            async with self._database.session() as session:
+                await enter(session, space, Act.WRITE)
+        run = _Run(self._database, self._intake, self._comments, user, space, key, self._lifetime)
         try:
             async for piece in _in_time(pieces, self._stall_timeout):
                 await self._take(run, reader.feed(piece))
@@ -159,11 +168,13 @@ class _Run:
         intake: TaskIntake,
         comments: CommentIntake,
         user: Principal,
+        space: Space,
         key: str | None,
         lifetime: int,
     ) -> None:
-        self._database, self._intake, self._comments, self._user = database, intake, comments, user
-        self._import_id = None if key is None else _import_id(user.id, key)
+        self._database, self._intake, self._comments = database, intake, comments
+        self._user, self._space = user, space
+        self._import_id = None if key is None else _import_id(space.key, key)
         self._lifetime = lifetime
         self._lineage = Lineage()
         self._at = datetime.min.replace(tzinfo=UTC)
@@ -200,7 +211,11 @@ class _Run:
             known = await rows.find([place.row.reference for place in places])
             new = _not_yet(places, known)
             outcomes = await self._intake.take_in(
-                self._user, session, [place.arrival for place in new if place.arrival is not None], at=self._at
+                self._user,
+                session,
+                self._space,
+                [place.arrival for place in new if place.arrival is not None],
+                at=self._at,
             )
             made, comments = dict[str, int](), dict[int, list[CommentArrival]]()
             for place, outcome in zip(new, outcomes, strict=True):
@@ -257,6 +272,6 @@ async def _in_time(pieces: AsyncIterator[bytes], seconds: float) -> AsyncIterato
         yield piece
 
 
-def _import_id(owner_id: str, key: str) -> UUID:
-    """Give what stands for somebody's import; different ones are different."""
-    return UUID(bytes=hashlib.sha256(f"{owner_id}\x00{key}".encode()).digest()[:16])
+def _import_id(space: str, key: str) -> UUID:
+    """Give what stands for somebody's import into a space; different ones are different."""
+    return UUID(bytes=hashlib.sha256(f"{space}\x00{key}".encode()).digest()[:16])

@@ -11,6 +11,8 @@ from starlette.responses import StreamingResponse
 
 from chassis.errors import ApiError, FieldProblem, InvalidInputError, documented
 from chassis.identity import CurrentUser
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
+from task_api.engagements.spaces import Space
 from task_api.idempotency.dependencies import MAX_KEY_CHARS, read_key
 from task_api.portability.auth import TaskExportRead, TaskImportWrite
 from task_api.portability.exporting import ExportFormat, TaskExport
@@ -19,6 +21,7 @@ from task_api.portability.reading import CsvReader, JsonReader, Reader
 from task_api.portability.records import InvalidFileError
 from task_api.portability.schemas import CSV_EXAMPLE, IMPORT_EXAMPLE, ImportReport, PortableTask, TaskFile
 from task_api.portability.transfers import TooManyTransfersError, Transfers, TransfersExhaustedError
+from task_api.tasks.list_parameters import EngagementParameter
 from task_api.tasks.schemas import TimeZone
 
 IMPORT_PATH: Final = "/tasks/import"
@@ -165,9 +168,11 @@ _EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
             }
         },
     },
-    **documented(TooManyTransfersError, TransfersExhaustedError),
+    **documented(EngagementForbiddenError, EngagementNotFoundError, TooManyTransfersError, TransfersExhaustedError),
 }
 _IMPORTED: Final = documented(
+    EngagementForbiddenError,
+    EngagementNotFoundError,
     UploadBrokenOffError,
     UploadStalledError,
     UnsupportedFileError,
@@ -188,12 +193,13 @@ async def export_tasks(
     user: TaskExportRead,
     export: Annotated[TaskExport, Depends(get_export)],
     wanted: Annotated[ExportFormat, Depends(get_format)],
+    engagement_id: EngagementParameter = None,
 ) -> StreamingResponse:
-    """Export the caller's tasks, open and completed, as a file that an import takes: JSON or CSV.
+    """Export the caller's tasks, or an engagement's, open and completed, as a file that an import takes: JSON or CSV.
 
     They come in the caller's own order, each followed by its subtasks. An answer that breaks off is not the whole.
     """
-    pieces = await export.begin(user, wanted)
+    pieces = await export.begin(Space(user.id, engagement_id), wanted)
     name = f"taskwire-tasks-{datetime.now(UTC).date()}.{wanted}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
     return StreamingResponse(pieces, headers=headers, media_type=_MEDIA_TYPES[wanted])
@@ -214,6 +220,7 @@ async def import_tasks(
     importing: Annotated[TaskImport, Depends(get_import)],
     reader: Annotated[Reader, Depends(get_reader)],
     key: Annotated[str | None, Depends(get_import_key)],
+    engagement_id: EngagementParameter = None,
 ) -> ImportReport:
     """Import tasks from a file that was exported, from CSV of one's own, or from Todoist's CSV as it is.
 
@@ -221,6 +228,6 @@ async def import_tasks(
     read on ends the import there: correct it and send it again under the same key, nothing is made twice.
     """
     try:
-        return await importing.run(user, request.stream(), reader, key=key)
+        return await importing.run(user, Space(user.id, engagement_id), request.stream(), reader, key=key)
     except ClientDisconnect:
         raise UploadBrokenOffError("The connection ended before the file did.") from None

@@ -16,7 +16,7 @@ from task_api.tasks.schemas import (
     RecurrenceIn,
     RecurrenceOut,
     Tags,
-    TaskOut,
+    TaskContent,
     TaskRequest,
     Title,
 )
@@ -98,8 +98,8 @@ class ExportedRecurrence(RecurrenceOut):
     at: Annotated[str | None, Field(description="time that the clocks skipped this once", examples=[None])] = None
 
 
-class ExportedTask(TaskOut):
-    """A task in an exported file; everything it has."""
+class ExportedTask(TaskContent):
+    """A task in an exported file; everything it has but the space it was in."""
 
     recurrence: ExportedRecurrence | None
 

@@ -6,10 +6,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request, Response, status
 
 from chassis.database import DbSession
+from chassis.errors import documented
 from chassis.paths import API_PREFIX
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.idempotency.dependencies import Answered
 from task_api.quick_add.auth import QuickAddUse
-from task_api.quick_add.schemas import QuickAddIn, QuickAddOut
+from task_api.quick_add.schemas import QuickAddCreate, QuickAddIn, QuickAddOut
 from task_api.quick_add.service import QuickAdd
 from task_api.tasks.answers import CREATES_TASK, Write
 from task_api.tasks.conditions import Preconditions
@@ -49,15 +51,15 @@ async def read_quick_add(user: QuickAddUse, adding: Adding, line: QuickAddIn) ->
     status_code=status.HTTP_201_CREATED,
     summary="Create a task from plain words",
     response_model=TaskOut,
-    responses=CREATES_TASK,
+    responses=CREATES_TASK | documented(EngagementForbiddenError, EngagementNotFoundError),
 )
 async def create_quick_add(
     user: QuickAddUse,
     session: DbSession,
     adding: Adding,
-    line: QuickAddIn,
+    line: QuickAddCreate,
     write: Annotated[Write, Depends(get_creation)],
 ) -> Response:
-    """Create the task that a line of English describes; it belongs to the caller."""
+    """Create the task that a line of English describes; it belongs to the caller, or to an engagement."""
     await adding.create(user, session, line, write)
     return write.response()

@@ -9,7 +9,7 @@ from pydantic.config import JsonDict, JsonValue
 from task_api.plain_words.scan import PartKind
 from task_api.quick_add.parser import Reading
 from task_api.tasks.models import Priority
-from task_api.tasks.schemas import RecurrenceOut, TaskRequest, TimeZone, without_nul
+from task_api.tasks.schemas import EngagementId, RecurrenceOut, TaskRequest, TimeZone, without_nul
 
 MAX_TEXT_CHARS: Final = 500
 _TEXT: Final = "pay rent every 1st at 9am #home !high"
@@ -44,6 +44,12 @@ class QuickAddIn(TaskRequest):
         AfterValidator(_not_blank),
     ]
     time_zone: Annotated[TimeZone, Field(description="of the writer: whose `tomorrow` and `9am` are meant")] = "UTC"
+
+
+class QuickAddCreate(QuickAddIn):
+    """A line to make a task of, and where it goes."""
+
+    engagement_id: EngagementId | None = None
 
 
 class QuickAddPart(BaseModel):

@@ -49,6 +49,7 @@ class Subscription:
     """One open stream's ear."""
 
     def __init__(self, owner_id: str) -> None:
+        """Listen for changes of what an owner has."""
         self.owner_id = owner_id
         self.ended = False
         self._heard = asyncio.Event()
@@ -100,23 +101,27 @@ class LiveFeed:
         self._woken.set()
 
     @contextmanager
-    def subscribed(self, owner_id: str) -> Iterator[Subscription]:
+    def subscribed(self, user_id: str, owner_id: str | None = None) -> Iterator[Subscription]:
         """Open a stream's ear for as long as the block lasts.
+
+        Args:
+            user_id: Whose stream it is.
+            owner_id: Of the tasks, when not the user.
 
         Raises:
             TooManyStreamsError: The user has enough of them.
             StreamsExhaustedError: So has this replica.
         """
-        if self._users[owner_id] >= self._per_user:
+        if self._users[user_id] >= self._per_user:
             detail = f"You have {self._per_user} streams open here, which is as many as one user may; close one."
             raise TooManyStreamsError(detail, headers={"Retry-After": "5"})
         if len(self._subscriptions) >= self._per_replica:
             raise StreamsExhaustedError("This replica has no room for another stream.", retry_after=5.0)
-        subscription = Subscription(owner_id)
+        subscription = Subscription(owner_id or user_id)
         if self._stopping:
             subscription.end()
         self._subscriptions.add(subscription)
-        self._users[owner_id] += 1
+        self._users[user_id] += 1
         _open_streams.inc()
         self.wake()
         try:
@@ -124,9 +129,9 @@ class LiveFeed:
         finally:
             _open_streams.dec()
             self._subscriptions.discard(subscription)
-            self._users[owner_id] -= 1
-            if not self._users[owner_id]:
-                del self._users[owner_id]
+            self._users[user_id] -= 1
+            if not self._users[user_id]:
+                del self._users[user_id]
 
     def end_streams(self) -> None:
         """End all streams in good order, and at once those that come now: this process is about to end."""

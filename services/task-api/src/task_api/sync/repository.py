@@ -5,7 +5,7 @@ is still to come. A transaction id has the same fault, but PostgreSQL says which
 above the oldest of those (`pg_snapshot_xmin`) is given out, and below it nothing can appear any more. See ADR 9.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import BigInteger, ColumnElement, Text, cast, func, literal, literal_column, or_, text, true
@@ -15,6 +15,8 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
 
+from task_api.engagements.reach import still_in
+from task_api.engagements.spaces import Space
 from task_api.sync.models import FeedHead, FeedPage, Position
 from task_api.tasks.models import Task
 
@@ -66,9 +68,13 @@ class FeedRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def page(self, *, owner_id: str, after: Position, limit: int) -> FeedPage:
-        """Give what changed after a place, and how far the feed reaches: one statement, so one snapshot."""
-        rows = (await self._session.exec(page_statement(owner_id, after, limit))).all()
+    async def page(self, space: Space, *, after: Position, limit: int) -> FeedPage:
+        """Give what changed after a place, and how far the feed reaches: one statement, so one snapshot.
+
+        Of an engagement nothing to whoever is no member in this very snapshot.
+        """
+        statement = page_statement(space.owner_id, after, limit, also=still_in(space))
+        rows = (await self._session.exec(statement)).all()
         head = FeedHead(horizon=rows[0][0], newest=rows[0][1], history=rows[0][2])
         found: list[Task | None] = [row[3] for row in rows]
         tasks = [task for task in found if task is not None]
@@ -95,7 +101,9 @@ class FeedRepository:
         return set(await connection.scalars(CHANGED_OWNERS, parameters)), horizon, newest
 
 
-def page_statement(owner_id: str, after: Position, limit: int) -> Select[int, int, str, Task]:
+def page_statement(
+    owner_id: str, after: Position, limit: int, *, also: Sequence[ColumnElement[bool]] = ()
+) -> Select[int, int, str, Task]:
     """Make the statement of a page; the index `tasks_owner_id_changed_xid_id_idx` gives its rows in order.
 
     Its rows are the head and a task; without any task, one row of the head and no task.
@@ -109,6 +117,7 @@ def page_statement(owner_id: str, after: Position, limit: int) -> Select[int, in
             > row(literal(after.xid, BigInteger), literal(after.task_id, BigInteger)),
             col(Task.changed_xid) < _HORIZON,
             _worth_telling(after),
+            *also,
         )
         .order_by(col(Task.changed_xid), col(Task.id))
         .limit(limit + 1)

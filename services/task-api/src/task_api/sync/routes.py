@@ -8,12 +8,15 @@ from starlette.responses import StreamingResponse
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
+from task_api.engagements.spaces import Space
 from task_api.sync.auth import FeedRead
 from task_api.sync.cursors import MAX_CURSOR_CHARS, InvalidCursorError
 from task_api.sync.live import LiveFeed, StreamsExhaustedError, Subscription, TooManyStreamsError
 from task_api.sync.schemas import A_CURSOR, A_STREAM, TaskChange, TaskChanges
 from task_api.sync.service import CursorExpiredError, SyncService
 from task_api.sync.stream import ChangeStreams
+from task_api.tasks.list_parameters import EngagementParameter
 
 MAX_LIMIT: Final = 500
 
@@ -39,10 +42,18 @@ def get_streams(request: Request) -> ChangeStreams:
     return streams
 
 
-async def get_subscription(user: FeedRead, request: Request) -> AsyncIterator[Subscription]:
+def get_space(user: FeedRead, engagement_id: EngagementParameter = None) -> Space:
+    """Say whose changes are meant."""
+    return Space(user.id, engagement_id)
+
+
+InSpace = Annotated[Space, Depends(get_space)]
+
+
+async def get_subscription(space: InSpace, request: Request) -> AsyncIterator[Subscription]:
     """Give a stream its place among those that are open; it is free again when the answer has ended, however it did."""
     live: LiveFeed = request.app.state.live_feed
-    with live.subscribed(user.id) as subscription:
+    with live.subscribed(space.user_id, space.owner_id) as subscription:
         yield subscription
 
 
@@ -65,9 +76,11 @@ LastEventId = Annotated[
         examples=[A_CURSOR],
     ),
 ]
-_STREAM = documented(CursorExpiredError, InvalidCursorError, TooManyStreamsError, StreamsExhaustedError) | {
+_REFUSED = (EngagementForbiddenError, EngagementNotFoundError, CursorExpiredError, InvalidCursorError)
+_STREAM = documented(*_REFUSED, TooManyStreamsError, StreamsExhaustedError) | {
     200: {
-        "description": "Events named `change`: `data` is a change as in `/tasks/changes`, `id` the cursor after it",
+        "description": "Events named `change`: `data` is a change as in `/tasks/changes`, `id` the cursor after it. "
+        "One named `end` is the last: the caller is not in the engagement any more, `data` has `code` and `detail`",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": A_STREAM}},
     }
 }
@@ -77,48 +90,51 @@ _STREAM = documented(CursorExpiredError, InvalidCursorError, TooManyStreamsError
     "/changes",
     summary="Get what changed since a cursor",
     response_description="A part of the feed, and where to go on",
-    responses=documented(CursorExpiredError, InvalidCursorError),
+    responses=documented(*_REFUSED),
 )
 async def list_changes(
     user: FeedRead,
+    space: InSpace,
     session: DbSession,
     sync: Sync,
     cursor: FeedCursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="changes in one answer", examples=[100])] = 100,
 ) -> TaskChanges:
-    """Get the caller's tasks that changed since a cursor, deleted ones too; without a cursor, all that there are.
+    """Get the caller's tasks, or an engagement's, that changed since a cursor, deleted ones too; without one, all.
 
     Whoever applies the answers in order ends with exactly what the server has: a change that is committed late is told
     late, and never skipped.
     """
+    del user  # in `space`
     if cursor is None:
-        part = await sync.begin(user, session, limit)
+        part = await sync.begin(space, session, limit)
     else:
-        part = await sync.since(user, session, sync.read_cursor(user, cursor, field="query.cursor"), limit)
+        part = await sync.since(space, session, sync.read_cursor(space, cursor, field="query.cursor"), limit)
     items = [TaskChange.of(task) for task in part.page.tasks]
-    next_cursor = sync.write_cursor(user, part.next_cursor)
+    next_cursor = sync.write_cursor(space, part.next_cursor)
     return TaskChanges(items=items, next_cursor=next_cursor, has_more=part.page.has_more)
 
 
 @router.get("/stream", summary="Stream changes as they happen", response_class=EventStreamResponse, responses=_STREAM)
 async def stream_changes(
     user: FeedRead,
+    space: InSpace,
     subscription: Annotated[Subscription, Depends(get_subscription, scope="request")],
     sync: Sync,
     streams: Annotated[ChangeStreams, Depends(get_streams)],
     cursor: FeedCursor = None,
     last_event_id: LastEventId = None,
 ) -> EventStreamResponse:
-    """Stream the caller's changes as server-sent events, from a cursor on or from now on.
+    """Stream the caller's changes, or an engagement's, as server-sent events, from a cursor on or from now on.
 
     The stream ends when the token expires or the replica stops; the client then comes back with `Last-Event-ID` and
     misses nothing.
     """
     known = None
     if last_event_id:
-        known = sync.read_cursor(user, last_event_id, field="header.Last-Event-ID")
+        known = sync.read_cursor(space, last_event_id, field="header.Last-Event-ID")
     elif cursor is not None:
-        known = sync.read_cursor(user, cursor, field="query.cursor")
-    events = await streams.open(user, subscription, known)
+        known = sync.read_cursor(space, cursor, field="query.cursor")
+    events = await streams.open(user, space, subscription, known)
     # Neither a cache nor a proxy may keep events back.
     return EventStreamResponse(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

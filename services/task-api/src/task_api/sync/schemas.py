@@ -6,6 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
+from chassis.errors import ApiError
 from task_api.tasks.models import Task
 from task_api.tasks.schemas import TaskOut
 
@@ -27,6 +28,7 @@ _A_TASK: Final[JsonDict] = {
     "version": 2,
     "created_at": _MORNING,
     "updated_at": _MORNING,
+    "engagement_id": 5,
 }
 
 A_STREAM: Final = (
@@ -51,6 +53,18 @@ class TaskChange(BaseModel):
         """Show a task that changed."""
         shown = TaskOut.model_validate(task) if task.deleted_at is None else None
         return cls(id=task.id or 0, version=task.version, deleted_at=task.deleted_at, task=shown)
+
+
+class StreamEnd(BaseModel):
+    """Why a stream ends that cannot be resumed: the data of its last event, `end`."""
+
+    code: Annotated[str, Field(examples=["engagement_forbidden"])]
+    detail: Annotated[str, Field(examples=["You are not a member of engagement 5."])]
+
+    @classmethod
+    def of(cls, error: ApiError) -> Self:
+        """Say what a request would be told now."""
+        return cls(code=error.code, detail=error.detail)
 
 
 class TaskChanges(BaseModel):

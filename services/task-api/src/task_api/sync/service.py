@@ -7,8 +7,9 @@ from typing import ClassVar, Final
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import ApiError
-from chassis.identity import Principal
 from chassis.pagination import MAX_BIGINT
+from task_api.engagements.access import enter
+from task_api.engagements.spaces import Space
 from task_api.sync.cursors import Cursor, CursorCodec, digest
 from task_api.sync.models import BEGINNING, FeedPage, Position
 from task_api.sync.repository import FeedRepository
@@ -26,7 +27,7 @@ class CursorExpiredError(ApiError):
 
 @dataclass(frozen=True)
 class Part:
-    """A page of one user's feed.
+    """A page of the feed of one space.
 
     Attributes:
         page: What changed.
@@ -46,43 +47,52 @@ class SyncService:
         self._codec = codec
         self._max_age = cursor_days * _DAY
 
-    def read_cursor(self, user: Principal, cursor: str, *, field: str) -> Cursor:
+    def read_cursor(self, space: Space, cursor: str, *, field: str) -> Cursor:
         """Read a cursor that came in a field of a request.
 
         Raises:
-            InvalidCursorError: Not a cursor of this user.
+            InvalidCursorError: Not a cursor of this user in this space.
         """
-        return self._codec.read(user.id, cursor, field=field)
+        return self._codec.read(space.key, cursor, field=field)
 
-    def write_cursor(self, user: Principal, cursor: Cursor) -> str:
-        """Give a cursor as the text that this user may come back with."""
-        return self._codec.write(user.id, cursor)
+    def write_cursor(self, space: Space, cursor: Cursor) -> str:
+        """Give a cursor as the text that this user may come back with to this space."""
+        return self._codec.write(space.key, cursor)
 
-    async def begin(self, user: Principal, session: AsyncSession, limit: int) -> Part:
-        """Give the first part of everything there is."""
+    async def begin(self, space: Space, session: AsyncSession, limit: int) -> Part:
+        """Give the first part of everything there is.
+
+        Raises:
+            EngagementNotFoundError: No such engagement.
+            EngagementForbiddenError: Not in it.
+        """
+        await enter(session, space)
         feed = FeedRepository(session)
-        if await feed.restamp(user.id):
+        if await feed.restamp(space.owner_id):
             await session.commit()
-        page = await feed.page(owner_id=user.id, after=BEGINNING, limit=limit)
+        page = await feed.page(space, after=BEGINNING, limit=limit)
         return self._part(page, full_until=page.head.horizon)
 
-    async def since(self, user: Principal, session: AsyncSession, cursor: Cursor, limit: int) -> Part:
+    async def since(self, space: Space, session: AsyncSession, cursor: Cursor, limit: int) -> Part:
         """Give what changed since a cursor.
 
         Raises:
+            EngagementNotFoundError: No such engagement (any more).
+            EngagementForbiddenError: Not in it (any more).
             CursorExpiredError: It does not hold any more.
         """
+        await enter(session, space)
         # Tombstones go when deleted tasks are purged, so a reader that was away for longer may have missed some.
         if cursor.age(time.time()) > self._max_age:
             raise CursorExpiredError("The cursor is too old to tell what was deleted since; sync in full.")
-        page = await FeedRepository(session).page(owner_id=user.id, after=cursor.position, limit=limit)
+        page = await FeedRepository(session).page(space, after=cursor.position, limit=limit)
         if digest(page.head.history) != cursor.history:
             raise CursorExpiredError("The cursor is from before the database was restored or moved; sync in full.")
         return self._part(page, full_until=cursor.position.full_until)
 
-    async def now(self, user: Principal, session: AsyncSession) -> Part:
+    async def now(self, space: Space, session: AsyncSession) -> Part:
         """Give an empty part: the place after everything that may be read now."""
-        page = await FeedRepository(session).page(owner_id=user.id, after=Position(MAX_BIGINT, 0), limit=1)
+        page = await FeedRepository(session).page(space, after=Position(MAX_BIGINT, 0), limit=1)
         return self._part(page, full_until=0)
 
     def cursor_after(self, part: Part, task: Task) -> Cursor:

@@ -12,9 +12,11 @@ from prometheus_client import Histogram
 
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.identity import Principal
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
+from task_api.engagements.spaces import Space
 from task_api.sync.cursors import Cursor
 from task_api.sync.live import LiveFeed, Subscription
-from task_api.sync.schemas import TaskChange
+from task_api.sync.schemas import StreamEnd, TaskChange
 from task_api.sync.service import CursorExpiredError, Part, SyncService
 
 _PAGE: Final = 100
@@ -42,47 +44,54 @@ class ChangeStreams:
         """
         self._database, self._sync, self._live, self._heartbeat = database, sync, live, heartbeat
 
-    async def open(self, user: Principal, subscription: Subscription, cursor: Cursor | None) -> AsyncIterator[bytes]:
+    async def open(
+        self, user: Principal, space: Space, subscription: Subscription, cursor: Cursor | None
+    ) -> AsyncIterator[bytes]:
         """Begin a stream after a cursor, or with what happens from now on.
 
         A connection to the database is held only while a page is read, never while one is sent or waited for.
 
         Raises:
+            EngagementNotFoundError: No such engagement.
+            EngagementForbiddenError: Not in it.
             CursorExpiredError: The cursor does not hold any more.
             DatabaseUnavailableError: The feed cannot be read now.
         """
         if cursor is None:
             async with self._live.readers, self._database.session() as session:
-                cursor = (await self._sync.now(user, session)).next_cursor
-        return self._events(user, subscription, cursor, await self._read(user, cursor))
+                cursor = (await self._sync.now(space, session)).next_cursor
+        return self._events(user, space, subscription, cursor, await self._read(space, cursor))
 
-    async def _read(self, user: Principal, cursor: Cursor) -> Part:
+    async def _read(self, space: Space, cursor: Cursor) -> Part:
         async with self._live.readers, self._database.session() as session:
-            return await self._sync.since(user, session, cursor, _PAGE)
+            return await self._sync.since(space, session, cursor, _PAGE)
 
     async def _events(
-        self, user: Principal, subscription: Subscription, cursor: Cursor, part: Part
+        self, user: Principal, space: Space, subscription: Subscription, cursor: Cursor, part: Part
     ) -> AsyncIterator[bytes]:
         # An id without data is no event, but the client keeps it: should the connection break now, it resumes here.
-        yield format_sse_event(id=self._sync.write_cursor(user, cursor), retry=random.randint(*_RETRY_MS))  # noqa: S311
+        yield format_sse_event(id=self._sync.write_cursor(space, cursor), retry=random.randint(*_RETRY_MS))  # noqa: S311
         live = False
         while True:
             for task in part.page.tasks:
                 if live:
                     _lag.observe(max(0.0, time.time() - task.updated_at.timestamp()))
                 change = TaskChange.of(task).model_dump_json()
-                place = self._sync.write_cursor(user, self._sync.cursor_after(part, task))
+                place = self._sync.write_cursor(space, self._sync.cursor_after(part, task))
                 yield format_sse_event(event="change", id=place, data_str=change)
             cursor = part.next_cursor
             if not part.page.has_more:
-                async for comment in self._silence(user, subscription):
+                async for comment in self._silence(user, space, subscription):
                     yield comment
                 live = True
             if subscription.ended or _seconds_left(user) <= 0:
                 return
             subscription.forget()
             try:
-                part = await self._read(user, cursor)
+                part = await self._read(space, cursor)
+            except (EngagementForbiddenError, EngagementNotFoundError) as error:
+                yield format_sse_event(event="end", data_str=StreamEnd.of(error).model_dump_json())
+                return
             except CursorExpiredError:  # the database was restored: the client comes back and is told so
                 return
             except DatabaseUnavailableError:  # passes; a client that came back now would be turned away
@@ -91,13 +100,18 @@ class ChangeStreams:
                 subscription.tell()
                 part = replace(part, page=replace(part.page, tasks=[]))
 
-    async def _silence(self, user: Principal, subscription: Subscription) -> AsyncIterator[bytes]:
-        """Send heartbeats until there is something to read, or the credential has expired."""
+    async def _silence(self, user: Principal, space: Space, subscription: Subscription) -> AsyncIterator[bytes]:
+        """Send heartbeats until there is something to read, or the credential has expired.
+
+        In an engagement each heartbeat is followed by a reading: it finds out who has been removed since.
+        """
         while (left := _seconds_left(user)) > 0:
             if await subscription.hears(min(self._heartbeat, left)):
                 return
             if left > self._heartbeat:
                 yield format_sse_event(comment="heartbeat")
+                if space.engagement_id is not None:
+                    return
 
 
 def _seconds_left(user: Principal) -> float:

@@ -17,17 +17,19 @@ from typing_extensions import override
 
 from chassis.errors import ApiError
 from chassis.identity import Principal
+from task_api.engagements.access import Held, hold_many
+from task_api.engagements.spaces import Space
 from task_api.outbox.service import Outbox
 from task_api.tasks.bulk_schemas import CreateOperation, Operation, RefusedOperation, StateOperation, UpdateOperation
 from task_api.tasks.conditions import PreconditionFailedError
 from task_api.tasks.consequences import Change, consequences, merged
 from task_api.tasks.events import event_of
 from task_api.tasks.models import Task
-from task_api.tasks.repository import TaskRepository
+from task_api.tasks.repository import Standing, TaskRepository
 from task_api.tasks.retention import Retention
 from task_api.tasks.schemas import TaskOut
 from task_api.tasks.service import apply, new_task, refusal
-from task_api.tasks.subtasks import Subtasks
+from task_api.tasks.subtasks import Subtasks, hold_structures
 from task_events import TaskEventData, TaskEventType
 
 _STATES: Final[dict[str, dict[str, Any]]] = {
@@ -75,13 +77,14 @@ class TaskBulk:
             operations: What to do.
             before_commit: Is told the outcomes, in the order of the operations, within the transaction.
         """
-        tasks, subtasks = TaskRepository(session), Subtasks(session, user.id)
-        taking_along = _may_take_along(operations)
-        sets_structure = any(_sets_structure(operation) for operation in operations)
-        await subtasks.hold_structure(shared=not taking_along and not sets_structure)
+        tasks, taking_along = TaskRepository(session), _may_take_along(operations)
+        shared = not taking_along and not any(_sets_structure(operation) for operation in operations)
+        owners = {user.id, *_owners_of_new(user, operations)}
+        await hold_structures(session, user.id, _named(operations), owner_ids=[*owners], shared=shared)
         mine, others = await _load(tasks, user, operations, self._retention)
-        below = _Below(session, user.id, mine, await subtasks.which_have(taking_along))
-        bulk = _Bulk(user, tasks, below, others)
+        held = await hold_many(session, user.id, owners | {task.owner_id for task in mine.values()})
+        below = _Below(session, user.id, mine, await Subtasks(session, user.id).which_have(taking_along))
+        bulk = _Bulk(user, tasks, below, others, held)
         for index, operation in enumerate(operations):
             await bulk.do(index, operation)
         await bulk.write()
@@ -96,14 +99,23 @@ async def _load(
     user: Principal,
     operations: Sequence[Operation | RefusedOperation],
     retention: Retention,
-) -> tuple[dict[int, Task], dict[int, bool]]:
-    """Lock the user's tasks among those named, and learn which of the others there are, and whether deleted."""
-    named = sorted({item.id for item in operations if isinstance(item, UpdateOperation | StateOperation)})
-    locked = {task.id: task for task in await tasks.lock_many(named, owner_id=user.id) if task.id is not None}
-    others = await tasks.which_exist([task_id for task_id in named if task_id not in locked])
+) -> tuple[dict[int, Task], dict[int, Standing]]:
+    """Lock the tasks among those named that the user may write, and learn whose the others are."""
+    named = _named(operations)
+    locked = {task.id: task for task in await tasks.lock_many(named, user_id=user.id) if task.id is not None}
+    others = await tasks.standings([task_id for task_id in named if task_id not in locked], user_id=user.id)
     now = datetime.now(UTC)
     mine = {task_id: task for task_id, task in locked.items() if not retention.is_over(task, now=now)}
     return mine, others
+
+
+def _named(operations: Sequence[Operation | RefusedOperation]) -> list[int]:
+    return sorted({item.id for item in operations if isinstance(item, UpdateOperation | StateOperation)})
+
+
+def _owners_of_new(user: Principal, operations: Sequence[Operation | RefusedOperation]) -> set[str]:
+    created = [item.task.engagement_id for item in operations if isinstance(item, CreateOperation)]
+    return {Space(user.id, engagement_id).owner_id for engagement_id in created}
 
 
 def _sets_structure(operation: Operation | RefusedOperation) -> bool:
@@ -139,6 +151,10 @@ class _Below(Subtasks):
         self._bulk_session = session
         self.mine, self.above = mine, above
 
+    def of(self, owner_id: str) -> "_Below":
+        """Give the trees of another owner in the same bulk."""
+        return _Below(self._bulk_session, owner_id, self.mine, self.above)
+
     @override
     async def lock_below(self, task_id: int, deleted_at: datetime | None = None) -> list[Task]:
         """Give the tasks below one; their own objects where the bulk has them already."""
@@ -153,8 +169,10 @@ class _Below(Subtasks):
 class _Bulk:
     """The tasks while operation after operation is done to them."""
 
-    def __init__(self, user: Principal, tasks: TaskRepository, below: _Below, others: dict[int, bool]) -> None:
-        self._user, self._tasks, self._below, self._others = user, tasks, below, others
+    def __init__(
+        self, user: Principal, tasks: TaskRepository, below: _Below, others: dict[int, Standing], held: Held
+    ) -> None:
+        self._user, self._tasks, self._below, self._others, self._held = user, tasks, below, others, held
         self._now = datetime.now(UTC)
         self._created: list[tuple[int | None, Task]] = []
         self._changed: dict[int, Task] = {}
@@ -196,9 +214,10 @@ class _Bulk:
 
     async def _create(self, index: int, operation: CreateOperation) -> None:
         task = new_task(self._user, operation.task, at=self._now, ahead=timedelta(microseconds=self._made))
+        self._held.check(task.owner_id)
         if task.parent_id is not None:
             await self.write()
-            await self._below.check_parent(task.parent_id)
+            await self._below.of(task.owner_id).check_parent(task.parent_id)
             self._below.above.add(task.parent_id)
         self._made += 1
         self._created.append((index, task))
@@ -213,7 +232,7 @@ class _Bulk:
             await self.write()
         if apply(task, values, at=self._now):
             try:
-                further = await consequences(self._below, before, task, at=self._now)
+                further = await consequences(self._below.of(task.owner_id), before, task, at=self._now)
             except ApiError:
                 for name, value in was.items():  # it fails alone: the task is as it was
                     setattr(task, name, value)
@@ -244,14 +263,15 @@ class _Bulk:
             self._below.above.add(task.parent_id)
 
     def _tell(self, change: Change) -> None:
-        self.events.append(event_of(self._user, change))
+        self.events.append(event_of(self._user, change, self._held.check(change.task.owner_id)))
 
     def _find(self, task_id: int, *, deleted: bool) -> Task:
         task = self._below.mine.get(task_id)
         if task is not None and (deleted or task.deleted_at is None):
+            self._held.check(task.owner_id)
             return task
-        is_deleted = self._others.get(task_id)
-        raise refusal(task_id, exists=is_deleted is not None and (deleted or not is_deleted))
+        other = self._others.get(task_id)
+        raise refusal(task_id, None if other is not None and other.deleted and not deleted else other)
 
 
 def _made(task: Task) -> Outcome:

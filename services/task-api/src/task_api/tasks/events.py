@@ -4,15 +4,23 @@ from typing import Final
 
 from chassis.correlation import current_corr_id
 from chassis.identity import Principal
+from task_api.engagements.access import Recipients
 from task_api.tasks.consequences import Change
 from task_api.tasks.models import Task
 from task_events import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
 
-_NOT_REPORTED: Final = {"id", "owner_id", "version", "created_at", "updated_at"}  # told by the event itself
+_NOT_REPORTED: Final = {
+    "id",
+    "owner_id",
+    "engagement_id",
+    "version",
+    "created_at",
+    "updated_at",
+}  # told by the event itself
 
 
-def event_of(user: Principal, change: Change) -> tuple[TaskEventType, TaskEventData]:
-    """Give the event of a change that a user made, as the outbox takes it."""
+def event_of(user: Principal, change: Change, recipients: Recipients = None) -> tuple[TaskEventType, TaskEventData]:
+    """Give the event of a change that a user made, as the outbox takes it; who is told, if not the owner."""
     after = change.task.snapshot()
     data = TaskEventData(
         task=after,
@@ -20,6 +28,7 @@ def event_of(user: Principal, change: Change) -> tuple[TaskEventType, TaskEventD
         actor=Actor(id=user.id),
         occurred_at=change.task.updated_at,
         corr_id=current_corr_id(),
+        recipients=recipients,
     )
     return _type_of(change.before, change.task), data
 

@@ -13,6 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import ApiError
 from chassis.identity import Principal
+from task_api.engagements.access import hold
+from task_api.engagements.spaces import Space
 from task_api.outbox.service import Outbox
 from task_api.tasks.consequences import Change
 from task_api.tasks.events import event_of
@@ -44,7 +46,7 @@ class TaskIntake:
         self._outbox = outbox
 
     async def take_in(
-        self, user: Principal, session: AsyncSession, arrivals: Sequence[Arrival], *, at: datetime
+        self, user: Principal, session: AsyncSession, space: Space, arrivals: Sequence[Arrival], *, at: datetime
     ) -> list[int | ApiError]:
         """Add tasks and their events to the session's transaction; the caller commits, then calls `committed`.
 
@@ -52,15 +54,20 @@ class TaskIntake:
         trees that are there already is checked. Those that go below one task of these fail together.
 
         Args:
-            user: Whose they will be.
+            user: Who brings them.
             session: With its transaction.
+            space: Where they go.
             arrivals: In the order that they shall have.
             at: The moment of it all. A later one than that of the call before, or two orders are mixed.
 
         Returns:
             The id of each, or why it was not taken.
+
+        Raises:
+            EngagementForbiddenError: The user may not write there (any more).
         """
-        refused = await self._refused(user, session, arrivals)
+        recipients = await hold(session, user.id, space.owner_id)
+        refused = await self._refused(space, session, arrivals)
         tasks: dict[Arrival, Task] = {}
         outcomes: list[ApiError | Task] = []
         for arrival in arrivals:
@@ -69,14 +76,14 @@ class TaskIntake:
                 refused[arrival] = error
                 outcomes.append(error)
             else:
-                tasks[arrival] = task = _task(user, arrival.fields, at=at, ahead=len(tasks) * _STEP)
+                tasks[arrival] = task = _task(space, arrival.fields, at=at, ahead=len(tasks) * _STEP)
                 outcomes.append(task)
         repository, made = TaskRepository(session), list(tasks.values())
         await repository.number(made)
         for arrival, task in tasks.items():
             task.parent_id = tasks[arrival.above].id if isinstance(arrival.above, Arrival) else arrival.above
         await repository.add_many(made)
-        told = [event_of(user, Change(None, task)) for task in made]
+        told = [event_of(user, Change(None, task), recipients) for task in made]
         await self._outbox.add_many(session, told)
         return [outcome if isinstance(outcome, ApiError) else outcome.id or 0 for outcome in outcomes]
 
@@ -85,13 +92,13 @@ class TaskIntake:
         self._outbox.committed()
 
     async def _refused(
-        self, user: Principal, session: AsyncSession, arrivals: Sequence[Arrival]
+        self, space: Space, session: AsyncSession, arrivals: Sequence[Arrival]
     ) -> dict["Arrival | int", ApiError]:
         """Say which tasks that are there cannot have the arrivals below them, and hold the others."""
         below = _measured(arrivals)
         refused: dict[Arrival | int, ApiError] = {}
         if below:
-            subtasks, sizes = Subtasks(session, user.id), dict[int, int]()
+            subtasks, sizes = Subtasks(session, space.owner_id), dict[int, int]()
             await subtasks.hold_structure()
             for task_id, (levels, count) in sorted(below.items()):  # as others lock them: above before below
                 try:
@@ -122,8 +129,8 @@ def _measured(arrivals: Sequence[Arrival]) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _task(user: Principal, fields: dict[str, Any], *, at: datetime, ahead: timedelta) -> Task:
+def _task(space: Space, fields: dict[str, Any], *, at: datetime, ahead: timedelta) -> Task:
     times = {"created_at": min(fields.get("created_at") or at, at), "updated_at": at}
     completed_at = min(fields.get("completed_at") or at, at) if fields["completed"] else None
     position = position_at(at + ahead)
-    return Task(owner_id=user.id, position=position, **fields | times | {"completed_at": completed_at})
+    return Task(owner_id=space.owner_id, position=position, **fields | times | {"completed_at": completed_at})

@@ -32,7 +32,14 @@ def _checked_sort(text: str) -> str:
     return text
 
 
+EngagementParameter = Annotated[
+    int | None,
+    Query(ge=1, le=MAX_BIGINT, description="the engagement whose tasks are meant; without it one's own", examples=[5]),
+]
+
+
 def get_listing(  # noqa: PLR0913, PLR0917 (what a request may say)
+    engagement_id: EngagementParameter = None,
     completed: Annotated[bool | None, Query(description="only completed, or only open tasks")] = None,
     priority: Annotated[list[Priority] | None, Query(max_length=3, description="one of these; repeat it")] = None,
     tag: Annotated[list[Tag] | None, Query(max_length=MAX_FILTER_TAGS, description="has this tag; repeat it")] = None,
@@ -74,6 +81,7 @@ def get_listing(  # noqa: PLR0913, PLR0917 (what a request may say)
         message = "relevance needs q, a text to search"
         raise RequestValidationError([{"type": "value_error", "loc": ("query", "sort"), "msg": message}])
     matching = TaskFilter(
+        engagement_id=engagement_id,
         completed=completed,
         priority=tuple(priority or ()),
         due_after=due_after,

@@ -37,9 +37,10 @@ _BEST_FIRST: Final = (Sort(SortKey.RELEVANCE, descending=True),)
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which of one's own tasks; what is None, or empty, does not matter.
+    """Which tasks; what is None, or empty, does not matter.
 
     Attributes:
+        engagement_id: Of this engagement; None: one's own.
         due_after: Due at this moment or later.
         due_before: Due before this moment.
         overdue: Open and due before now; False: all others.
@@ -49,6 +50,7 @@ class TaskFilter:
         top_level: Not a subtask; False: only subtasks.
     """
 
+    engagement_id: int | None = None
     completed: bool | None = None
     priority: tuple[Priority, ...] = ()
     due_after: datetime | None = None

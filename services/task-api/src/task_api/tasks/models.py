@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlmodel import Field
 
+from task_api.engagements.spaces import engagement_of
 from task_api.models import Model
 from task_events import TaskSnapshot
 
@@ -127,4 +128,9 @@ class Task(Model, table=True):
 
     def snapshot(self) -> TaskSnapshot:
         """Give the task as events show it; only once it has an id."""
-        return TaskSnapshot.model_validate(self.model_dump())
+        return TaskSnapshot.model_validate(self.model_dump() | {"engagement_id": self.engagement_id})
+
+    @property
+    def engagement_id(self) -> int | None:
+        """The engagement that the task is in; None for a personal one."""
+        return engagement_of(self.owner_id)

@@ -1,14 +1,21 @@
-"""All SQL about tasks; that of lists is in `listing`. What reads or locks for a caller starts from `_owned_by`."""
+"""All SQL about tasks; that of lists is in `listing`.
+
+What reads or locks a task that a caller names by its id says what the caller reaches (`engagements.reach`); what goes
+through all of an owner starts from `_owned_by`.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, and_, any_, bindparam, insert, literal, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
+from task_api.engagements.reach import reaches, role_in, still_in
+from task_api.engagements.roles import Act
+from task_api.engagements.spaces import Space
 from task_api.tasks.listing import TaskFilter, TaskListing, count_statement, page_statement
 from task_api.tasks.models import Task
 
@@ -39,6 +46,20 @@ def _one_of(task_ids: Sequence[int]) -> ColumnElement[bool]:
     return col(Task.id) == any_(literal(task_ids, ARRAY(BigInteger)))
 
 
+class Standing(NamedTuple):
+    """Whose a task is that somebody cannot have, and what they are there.
+
+    Attributes:
+        owner_id: A user, or an engagement.
+        role: Of the one who asks in that engagement, if any.
+        deleted: Whether the task is.
+    """
+
+    owner_id: str
+    role: str | None
+    deleted: bool
+
+
 class TaskRepository:
     """Tasks in one session's transaction.
 
@@ -49,36 +70,37 @@ class TaskRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find(self, task_id: int, *, owner_id: str) -> Task | None:
-        """Give a caller's own task."""
-        return (await self._session.exec(self._one(task_id, owner_id))).first()
+    async def find(self, task_id: int, *, user_id: str) -> Task | None:
+        """Give a task that a user may read."""
+        statement = select(Task).where(col(Task.id) == task_id, reaches(col(Task.owner_id), user_id, Act.READ))
+        return (await self._session.exec(statement.where(_alive()))).first()
 
-    async def lock(self, task_id: int, *, owner_id: str, deleted: bool = False) -> Task | None:
-        """Give a caller's own task, also a deleted one where asked for, and hold its row until the transaction ends."""
-        statement = self._one(task_id, owner_id, deleted=deleted).with_for_update(key_share=True)
-        return (await self._session.exec(statement)).first()
-
-    async def exists(self, task_id: int, *, deleted: bool = False) -> bool:
-        """Tell whether there is such a task, whoever owns it."""
-        statement = select(Task.id).where(col(Task.id) == task_id)
+    async def lock(self, task_id: int, *, user_id: str, deleted: bool = False) -> Task | None:
+        """Give a task that a user may write, also a deleted one where asked for, and hold its row."""
+        statement = select(Task).where(col(Task.id) == task_id, reaches(col(Task.owner_id), user_id, Act.WRITE))
         statement = statement if deleted else statement.where(_alive())
-        return (await self._session.exec(statement)).first() is not None
+        return (await self._session.exec(statement.with_for_update(key_share=True))).first()
+
+    async def standing(self, task_id: int, *, user_id: str, deleted: bool = False) -> Standing | None:
+        """Say whose a task is, whoever asks; None when there is none."""
+        return (await self.standings([task_id], user_id=user_id, deleted=deleted)).get(task_id)
 
     async def page(
-        self, owner_id: str, wanted: TaskListing, *, after: list[str] | None, now: datetime
+        self, space: Space, wanted: TaskListing, *, after: list[str] | None, now: datetime
     ) -> list[tuple[Any, ...]]:
-        """Give a page of a caller's tasks and one more, each with its sort keys (`listing.keys_of`)."""
-        statement = page_statement(owner_id, wanted, after=after, now=now)
+        """Give a page of the tasks in a space and one more, each with its sort keys (`listing.keys_of`)."""
+        statement = page_statement(space.owner_id, wanted, after=after, now=now).where(*still_in(space))
         return list((await self._session.exec(statement)).all())
 
-    async def count(self, owner_id: str, matching: TaskFilter, *, now: datetime) -> int:
+    async def count(self, space: Space, matching: TaskFilter, *, now: datetime) -> int:
         """Count what `page` would go through."""
-        return (await self._session.exec(count_statement(owner_id, matching, now=now))).one()
+        statement = count_statement(space.owner_id, matching, now=now).where(*still_in(space))
+        return (await self._session.exec(statement)).one()
 
-    async def neighbour(self, task: Task, *, owner_id: str, leave_out: int, above: bool) -> str | None:
-        """Give the next other position above or below a task in the owner's order."""
+    async def neighbour(self, task: Task, *, leave_out: int, above: bool) -> str | None:
+        """Give the next other position above or below a task in its owner's order."""
         position = col(Task.position)
-        statement = select(Task.position).where(_owned_by(owner_id), col(Task.id) != leave_out)
+        statement = select(Task.position).where(_owned_by(task.owner_id), col(Task.id) != leave_out)
         if above:
             statement = statement.where(position < task.position).order_by(position.desc())
         else:
@@ -96,27 +118,36 @@ class TaskRepository:
         task.updated_at = at
         await self._session.flush()
 
-    async def lock_many(self, task_ids: Sequence[int], *, owner_id: str) -> list[Task]:
-        """Give a caller's own tasks among these, deleted ones too, and hold their rows until the transaction ends.
+    async def lock_many(self, task_ids: Sequence[int], *, user_id: str) -> list[Task]:
+        """Give the tasks among these that a user may write, deleted ones too, and hold their rows.
 
         Rows are locked in the order of their ids, so two callers never wait for each other. The tasks do not belong
         to the session: what changes is written by `save_many` alone.
         """
         if not task_ids:
             return []
-        statement = select(Task).where(_one_of(task_ids), col(Task.owner_id) == owner_id)
-        statement = statement.order_by(col(Task.id)).with_for_update(key_share=True)
-        tasks = list((await self._session.exec(statement)).all())
+        statement = select(Task).where(_one_of(task_ids), reaches(col(Task.owner_id), user_id, Act.WRITE))
+        return await self._lock_apart(statement.order_by(col(Task.id)))
+
+    async def lock_some(self, owner_id: str, *, limit: int) -> list[Task]:
+        """Give so many of an owner's tasks at most, oldest first, and hold their rows, as `lock_many` does."""
+        oldest_first = (col(Task.created_at), col(Task.id))
+        return await self._lock_apart(select(Task).where(_owned_by(owner_id)).order_by(*oldest_first).limit(limit))
+
+    async def _lock_apart(self, statement: SelectOfScalar[Task]) -> list[Task]:
+        tasks = list((await self._session.exec(statement.with_for_update(key_share=True))).all())
         for task in tasks:
             self._session.expunge(task)
         return tasks
 
-    async def which_exist(self, task_ids: Sequence[int]) -> dict[int, bool]:
-        """Tell which tasks there are among these, whoever owns them, and whether they are deleted."""
+    async def standings(self, task_ids: Sequence[int], *, user_id: str, deleted: bool = True) -> dict[int, Standing]:
+        """Say of these tasks whose they are, whoever asks, of those that there are."""
         if not task_ids:
             return {}
-        statement = select(Task.id, col(Task.deleted_at).is_not(None)).where(_one_of(task_ids))
-        return {task_id: deleted for task_id, deleted in await self._session.exec(statement) if task_id is not None}
+        role = role_in(col(Task.owner_id), user_id)
+        statement = select(Task.id, Task.owner_id, role, col(Task.deleted_at).is_not(None)).where(_one_of(task_ids))
+        statement = statement if deleted else statement.where(_alive())
+        return {row[0] or 0: Standing(row[1], row[2], row[3]) for row in await self._session.exec(statement)}
 
     async def number(self, tasks: Sequence[Task]) -> None:
         """Give new tasks their ids before they are inserted, in order."""
@@ -144,8 +175,3 @@ class TaskRepository:
             return
         rows = [{f"new_{name}": value for name, value in task.model_dump().items()} for task in tasks]
         await (await self._session.connection()).execute(_SAVE, rows)
-
-    @staticmethod
-    def _one(task_id: int, owner_id: str, *, deleted: bool = False) -> SelectOfScalar[Task]:
-        mine = col(Task.owner_id) == owner_id if deleted else _owned_by(owner_id)
-        return select(Task).where(col(Task.id) == task_id, mine)

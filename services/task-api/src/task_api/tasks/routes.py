@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 from chassis.database import DbSession
 from chassis.errors import documented
 from chassis.pagination import MAX_BIGINT, Page
+from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.tasks.answers import (
     CHANGES_TASK,
     CREATES_TASK,
@@ -30,7 +31,9 @@ from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError, TaskSe
 from task_api.tasks.subtasks import InvalidParentError
 
 _ONE = documented(TaskForbiddenError, TaskNotFoundError)
-_CHANGED = _ONE | CHANGES_TASK
+_WRITTEN = documented(TaskForbiddenError, EngagementForbiddenError, TaskNotFoundError)
+_CHANGED = _WRITTEN | CHANGES_TASK
+_IN_ENGAGEMENT = documented(EngagementForbiddenError, EngagementNotFoundError)
 _MADE_INVALID = keyed(InvalidParentError, InvalidRecurrenceError)
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -51,12 +54,12 @@ TaskId = Annotated[int, Path(ge=1, le=MAX_BIGINT, examples=[7])]
     status_code=status.HTTP_201_CREATED,
     summary="Create a task",
     response_model=TaskOut,
-    responses=CREATES_TASK | _MADE_INVALID,
+    responses=CREATES_TASK | _IN_ENGAGEMENT | _MADE_INVALID,
 )
 async def create_task(
     user: TaskWrite, session: DbSession, tasks: Tasks, draft: TaskCreate, write: Creation
 ) -> Response:
-    """Create a task that belongs to the caller."""
+    """Create a task that belongs to the caller, or to an engagement, where it stays."""
     await tasks.create_task(user, session, draft, write)
     return write.response()
 
@@ -65,12 +68,12 @@ async def create_task(
     "",
     summary="List one's own tasks",
     response_description="One page of tasks",
-    responses=documented(InvalidCursorError, CursorMismatchError),
+    responses=_IN_ENGAGEMENT | documented(InvalidCursorError, CursorMismatchError),
 )
 async def list_tasks(
     user: TaskRead, session: DbSession, tasks: Tasks, wanted: Annotated[TaskListing, Depends(get_listing)]
 ) -> Page[TaskOut]:
-    """List the caller's tasks: those that match every filter, newest first unless `sort` says otherwise."""
+    """List the caller's tasks, or an engagement's: those that match every filter, newest first without `sort`."""
     return (await tasks.list_tasks(user, session, wanted)).map(TaskOut.model_validate)
 
 
@@ -78,7 +81,7 @@ async def list_tasks(
 async def get_task(
     user: TaskRead, session: DbSession, tasks: Tasks, task_id: TaskId, conditions: Conditions
 ) -> Response:
-    """Get one of the caller's tasks."""
+    """Get one of the caller's tasks, or one in an engagement that they are in."""
     return shown(await tasks.get_task(user, session, task_id), conditions)
 
 
@@ -101,7 +104,7 @@ async def patch_task(
 
 
 @router.delete(
-    "/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a task", responses=_ONE | DELETES_TASK
+    "/{task_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Delete a task", responses=_WRITTEN | DELETES_TASK
 )
 async def delete_task(user: TaskWrite, session: DbSession, tasks: Tasks, task_id: TaskId, write: Deletion) -> Response:
     """Delete one of the caller's tasks; `restore` brings it back."""

@@ -138,6 +138,12 @@ class RecurrenceIn(TaskRequest):
     time_zone: TimeZone = "UTC"
 
 
+EngagementId = Annotated[
+    int,
+    Field(ge=1, le=MAX_BIGINT, description="the engagement that the task belongs to, for good; else to the caller"),
+]
+
+
 class TaskCreate(TaskRequest):
     """A new task."""
 
@@ -148,6 +154,7 @@ class TaskCreate(TaskRequest):
     tags: Tags = []
     parent_id: ParentId | None = None
     recurrence: RecurrenceIn | None = None
+    engagement_id: EngagementId | None = None
 
 
 def _without_defaults(schema: JsonDict) -> None:
@@ -241,8 +248,8 @@ class RecurrenceOut(BaseModel):
     time_zone: Annotated[str, Field(examples=["Europe/Paris"])]
 
 
-class TaskOut(BaseModel):
-    """A task. Times are RFC 3339 in UTC."""
+class TaskContent(BaseModel):
+    """What a task is, wherever it is. Times are RFC 3339 in UTC."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -262,3 +269,11 @@ class TaskOut(BaseModel):
     version: Annotated[int, Field(description="grows by one with every change", examples=[1])]
     created_at: datetime
     updated_at: datetime
+
+
+class TaskOut(TaskContent):
+    """A task. Times are RFC 3339 in UTC."""
+
+    engagement_id: Annotated[
+        int | None, Field(description="the engagement that it is in; null for a personal task", examples=[None])
+    ]

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, any_, bindparam, func, literal, text
+from sqlalchemy import BigInteger, Text, any_, bindparam, func, literal, literal_column, text, union
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.errors import FieldProblem, InvalidInputError
+from task_api.engagements.reach import reaches
+from task_api.engagements.roles import Act
 from task_api.tasks.models import Task
 from task_events import TaskSnapshot
 
@@ -82,6 +84,38 @@ def check_tree(*, levels: int, tasks: int) -> None:
         raise InvalidParentError(f"would make a tree of more than {MAX_TREE} tasks")
 
 
+async def hold_structures(
+    session: AsyncSession,
+    user_id: str,
+    task_ids: Sequence[int] = (),
+    *,
+    owner_ids: Sequence[str] = (),
+    shared: bool = False,
+) -> None:
+    """Call `Subtasks.hold_structure` for the owners of tasks that the user may write, and for others.
+
+    In the order of their names: two callers never wait for each other in a circle. One statement, as who owns a task
+    is known before it is locked only to the database.
+    """
+    named = col(Task.id) == any_(literal(list(task_ids), ARRAY(BigInteger)))
+    theirs = select(Task.owner_id).where(named, reaches(col(Task.owner_id), user_id, Act.WRITE))
+    others = select(func.unnest(literal(list(owner_ids), ARRAY(Text))))
+    owners = union(theirs, others).order_by(literal_column("1")).subquery("owners")
+    lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+    key = func.hashtextextended(literal_column("'subtasks of '") + owners.c.owner_id, literal_column("0"))
+    await (await session.connection()).execute(select(lock(key)))
+
+
+async def hold_structures_below(session: AsyncSession, user_id: str, task_id: int) -> None:
+    """Call `hold_structures` if there are tasks below this one, which is to be completed or deleted with them.
+
+    One that is put there just now is not seen, and taken along all the same; to wait in a circle for that one, so
+    that PostgreSQL ends a request with a 503, somebody must also change both at once.
+    """
+    if await Subtasks(session, user_id).which_have([task_id]):
+        await hold_structures(session, user_id, [task_id])
+
+
 class Subtasks:
     """The trees of one owner's tasks in one session's transaction."""
 
@@ -100,15 +134,6 @@ class Subtasks:
         """
         connection = await self._session.connection()
         await connection.execute(_SHARE_STRUCTURE if shared else _LOCK_STRUCTURE, {"owner_id": self._owner_id})
-
-    async def hold_structure_below(self, task_id: int) -> None:
-        """Call `hold_structure` if there are tasks below this one, which is to be completed or deleted with them.
-
-        One that is put there just now is not seen, and taken along all the same; to wait in a circle for that one, so
-        that PostgreSQL ends a request with a 503, somebody must also change both at once.
-        """
-        if await self.which_have([task_id]):
-            await self.hold_structure()
 
     async def hold_parent(self, parent_id: int) -> bool:
         """Tell whether there is such an own task, and keep it from being deleted until the transaction ends."""

@@ -1,0 +1,1 @@
+"""Shared spaces: engagements with members of three roles, and tasks that belong to the engagement."""
