@@ -37,6 +37,9 @@ GUARDED: Final[dict[str, dict[Permission, set[str]]]] = {
             "reopen_task", "restore_task", "bulk_tasks", "read_quick_add", "create_quick_add", "import_tasks",
             "create_comment", "edit_comment", "delete_comment",
         },
+        Permission.PROFILE_READ: {"get_profile", "export_account"},
+        Permission.PROFILE_WRITE: {"patch_profile"},
+        Permission.ACCOUNT_ERASE: {"erase_account", "get_erasure"},
         Permission.CALENDAR_FEEDS_READ: {"list_calendar_feeds"},
         Permission.CALENDAR_FEEDS_WRITE: {"create_calendar_feed", "rotate_calendar_feed", "revoke_calendar_feed"},
     },
@@ -53,7 +56,7 @@ OPEN: Final = {"openapi", "live", "ready", "metrics", "docs", "docs_asset"}
 """What anybody may read, of every service: it says nothing about anyone."""
 OPEN_BY_TOKEN: Final = {"read_calendar_feed"}
 """Whose path holds the credential."""
-FOR_THE_SIDECAR: Final = {"_get_subscriptions", "on_task_events", "on_dead_letter"}
+FOR_THE_SIDECAR: Final = {"_get_subscriptions", "on_task_events", "on_dead_letter", "on_account_event"}
 """What daprd calls; all but the list of subscriptions want its token (`test_subscriptions` of each consumer)."""
 
 

@@ -15,6 +15,7 @@ GOOD = {
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
     "DAPR_API_TOKEN": secrets.token_urlsafe(24),
     "APP_API_TOKEN": secrets.token_urlsafe(24),
+    "TASKWIRE_ERASURE_SECRET": secrets.token_urlsafe(32),
 }
 
 
@@ -38,7 +39,9 @@ def test_complete_settings_are_read(environment: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.dapr_api_token.get_secret_value()) == (8000, GOOD["DAPR_API_TOKEN"])
 
 
-@pytest.mark.parametrize("name", sorted(GOOD.keys() - {"TASKWIRE_ENVIRONMENT", "TASKWIRE_AUTH_JWKS_URL"}))
+@pytest.mark.parametrize(
+    "name", sorted(GOOD.keys() - {"TASKWIRE_ENVIRONMENT", "TASKWIRE_AUTH_JWKS_URL", "TASKWIRE_ERASURE_SECRET"})
+)
 def test_what_is_missing_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -140,4 +143,30 @@ def test_two_secrets_that_are_the_same_are_refused_and_both_are_named(
 
 def test_a_database_that_asks_for_no_password_needs_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TASKWIRE_DATABASE_URL", "postgresql://task_api@db.example/task_api")
-    assert load_settings(ServiceSettings).secrets().keys() == {"DAPR_API_TOKEN", "APP_API_TOKEN"}
+    assert load_settings(ServiceSettings).secrets().keys() == {
+        "DAPR_API_TOKEN",
+        "APP_API_TOKEN",
+        "TASKWIRE_ERASURE_SECRET",
+    }
+
+
+@pytest.mark.parametrize("secret", [None, "short"])
+def test_without_a_strong_key_for_digests_of_erased_users_nothing_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], secret: str | None
+) -> None:
+    environment.delenv("TASKWIRE_ERASURE_SECRET")
+    if secret is not None:
+        environment.setenv("TASKWIRE_ERASURE_SECRET", secret)
+    message = refusal(capsys)
+    assert "TASKWIRE_ERASURE_SECRET" in message
+    assert "short" not in message
+
+
+def test_in_development_erased_users_are_recognised_by_the_secret_of_the_tokens(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TASKWIRE_ERASURE_SECRET", "TASKWIRE_AUTH_JWKS_URL"):
+        environment.delenv(name)
+    environment.setenv("TASKWIRE_ENVIRONMENT", "development")
+    environment.setenv("TASKWIRE_AUTH_HS256_SECRET", "s" * 32)
+    assert load_settings(ServiceSettings).erasure_key == b"s" * 32

@@ -30,6 +30,7 @@ WHOLE: Final[dict[str, JsonValue]] = {
     "parent_id": None,
     "recurrence": None,
 }
+ME: Final = "/api/v1/users/me"
 FEW: Final = 2
 MANY: Final = 40
 
@@ -91,6 +92,11 @@ OPERATIONS: Final = {
     "create_calendar_feed": Asked("POST", FEEDS, "SELECT SELECT INSERT", {"name": "z"}),
     "rotate_calendar_feed": Asked("POST", f"{FEEDS}/{{feed}}/rotate", "SELECT UPDATE"),
     "revoke_calendar_feed": Asked("DELETE", f"{FEEDS}/{{feed}}", "DELETE"),
+    "get_profile": Asked("GET", ME, "SELECT"),
+    "patch_profile": Asked("PATCH", ME, "SELECT INSERT", {"name": "Alice", "email": "a@example.org"}),
+    "erase_account": Asked("DELETE", ME, "INSERT DELETE INSERT SELECT SELECT", {"confirm": "{owner}"}),
+    "get_erasure": Asked("GET", f"{ME}/erasure/{{erasure}}", "SELECT SELECT", before="erase"),
+    "export_account": Asked("GET", f"{ME}/export", "SELECT SELECT SELECT SELECT SELECT"),
     "read_calendar_feed": Asked("GET", "/api/v1/calendars/{token}.ics", "SELECT SELECT"),
 }
 ELSEWHERE: Final = {
@@ -146,8 +152,12 @@ async def test_an_operation_takes_so_many_statements_for_few_tasks_and_for_many(
         headers = bearer(f"owner-{size}")
         names = await family(client, headers, size)
         task = f"{TASKS}/{names['id']}"
+        names["owner"] = f"owner-{size}"
         if asked.before == "delete":
             await client.delete(task, headers=headers)
+        elif asked.before == "erase":
+            erasure = await client.request("DELETE", ME, json={"confirm": names["owner"]}, headers=headers)
+            names["erasure"] = erasure.json()["id"]
         elif asked.before:
             await client.post(f"{task}/{asked.before}", headers=headers)
         path, body = asked.path.replace("{task}", task).format(**names), filled(asked.body, names)

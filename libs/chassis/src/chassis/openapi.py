@@ -61,7 +61,9 @@ class DescribedService(FastAPI):
         """Make the document, once."""
         if self.openapi_schema is None:
             self._hide_the_sidecars_routes()
-            self.openapi_schema = completed(super().openapi(), self._guards())
+            self.openapi_schema = completed(
+                super().openapi(), self._guards(), getattr(self.state, "refusal_of_erased", None)
+            )
         return self.openapi_schema
 
     def _hide_the_sidecars_routes(self) -> None:
@@ -75,12 +77,15 @@ class DescribedService(FastAPI):
         return {operation.operation_id: operation.guards for operation in operations_of(self.routes)}
 
 
-def completed(generated: Json, guards: Mapping[str, Sequence[Guard]]) -> Json:
+def completed(
+    generated: Json, guards: Mapping[str, Sequence[Guard]], refusal_of_erased: type[ApiError] | None = None
+) -> Json:
     """Give FastAPI's document with everything that is the same for every operation.
 
     Args:
         generated: What FastAPI made.
         guards: Those of every operation that has some, by operation id.
+        refusal_of_erased: What the service answers to those whose account is erased, where it does not let them pass.
     """
     document: Json = _with_names_for_generics(copy.deepcopy(generated))  # a copy: routes share what they declare
     components = document.setdefault("components", {})
@@ -95,7 +100,10 @@ def completed(generated: Json, guards: Mapping[str, Sequence[Guard]]) -> Json:
     }
     for path, _, operation in operations(document):
         operation.setdefault("security", [])
-        _say_who_may(operation, guards.get(operation.get("operationId", ""), ()))
+        its_guards = guards.get(operation.get("operationId", ""), ())
+        _say_who_may(operation, its_guards)
+        if refusal_of_erased is not None and any(not guard.also_erased for guard in its_guards):
+            _add_class(operation["responses"], refusal_of_erased)
         _describe_errors(document, path, operation)
         _show_bodies(document, operation)
     return document

@@ -61,7 +61,8 @@ def create_service(
     Returns:
         The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
         process is about to end, before open requests are waited for. `background` may put authenticators of the
-        service's own before the one of tokens in `app.state.authenticators`.
+        service's own before the one of tokens in `app.state.authenticators`, and an `Admission` in
+        `app.state.admission`.
     """
     app = DescribedService(
         title=title,
@@ -76,6 +77,7 @@ def create_service(
     app.state.settings = settings
     app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
     app.state.at_stop = []
+    app.state.admission = None
     app.state.readiness = {"database": database_check(database, package)}
     app.include_router(health_router)
     app.include_router(metrics_router)
@@ -132,11 +134,24 @@ async def _key_source(settings: ServiceSettings) -> AsyncIterator[KeySource]:
         yield JwksKeys(str(settings.auth_jwks_url), client)
 
 
-def run_service(package: str, settings_class: type[SettingsT], create_app: Callable[[SettingsT], FastAPI]) -> None:
-    """Be the command line of a service: `python -m <package> serve|migrate`."""
+def run_service(
+    package: str,
+    settings_class: type[SettingsT],
+    create_app: Callable[[SettingsT], FastAPI],
+    commands: Mapping[str, Callable[[SettingsT], None]] | None = None,
+) -> None:
+    """Be the command line of a service: `python -m <package> serve|migrate`, and what else it can do.
+
+    Args:
+        package: Import name.
+        settings_class: Read from the environment.
+        create_app: Makes the application.
+        commands: What the service does besides, by name.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
+    more = dict(commands or {})
     parser.add_argument(
-        "command", choices=["serve", "migrate"], help="serve HTTP, or bring the database schema to head"
+        "command", choices=["serve", "migrate", *more], help="serve HTTP, or bring the database schema to head, or …"
     )
     command = parser.parse_args(sys.argv[1:]).command
     settings = load_settings(settings_class)
@@ -144,6 +159,9 @@ def run_service(package: str, settings_class: type[SettingsT], create_app: Calla
     configure_logging(service=name, level=settings.log_level, secrets=settings.secrets().values())
     if command == "migrate":
         upgrade(package, str(settings.database_url))
+        return
+    if command in more:
+        more[command](settings)
         return
     provider = configure_tracing(name)
     try:

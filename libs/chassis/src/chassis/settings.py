@@ -57,6 +57,9 @@ class ServiceSettings(BaseSettings):
     dapr_api_token: Annotated[SecretStr, Field(validation_alias="DAPR_API_TOKEN", min_length=16)]
     app_api_token: Annotated[SecretStr, Field(validation_alias="APP_API_TOKEN", min_length=16)]
 
+    erasure_secret: SecretStr | None = None
+    """Key of the digests by which erased users are recognised; optional in development only. It must never change."""
+
     @model_validator(mode="after")
     def _exactly_one_source_of_keys(self) -> Self:
         secret, jwks = self.auth_hs256_secret, self.auth_jwks_url
@@ -101,6 +104,20 @@ class ServiceSettings(BaseSettings):
             for number, value in enumerate(values):
                 found[variable_of(type(self), name) + (f"[{number}]" if values[1:] else "")] = value
         return found
+
+    @model_validator(mode="after")
+    def _erased_users_are_recognised(self) -> Self:
+        if self.erasure_secret is None and self.environment != "development":
+            raise ValueError("set TASKWIRE_ERASURE_SECRET: erased users are recognised by digests made with it")
+        if self.erasure_secret is not None and len(self.erasure_secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"TASKWIRE_ERASURE_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        return self
+
+    @property
+    def erasure_key(self) -> bytes:
+        """The key of those digests; in development that of the tokens does, of which replicas have the same."""
+        secret = self.erasure_secret or self.auth_hs256_secret
+        return secret.get_secret_value().encode() if secret is not None else b"development"
 
 
 class ConsumerSettings(ServiceSettings):

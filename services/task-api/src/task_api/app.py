@@ -1,23 +1,29 @@
 """Puts task-api together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from chassis.accounts import publishing_dapr_app, subscribe_to_accounts
+from chassis.erased_subjects import ErasedSubjects
 from chassis.paths import API_PREFIX
+from chassis.publisher import DaprPublisher
 from chassis.service import create_service
 from task_api.calendar_feeds.routes import router as calendar_feeds_router
 from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.intake import CommentIntake
 from task_api.comments.routes import router as comments_router
 from task_api.comments.service import CommentService
+from task_api.erasure.gate import AccountErasedError, ErasedGate, install_refusal
+from task_api.erasure.routes import router as erasure_router
+from task_api.erasure.saga import Pace, Saga
+from task_api.erasure.service import Confirmations, Erasures
 from task_api.history.recorder import CompletionRecorder
 from task_api.history.routes import router as history_router
 from task_api.history.service import HistoryService
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
-from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.portability.exporting import TaskExport
@@ -42,6 +48,9 @@ from task_api.tasks.intake import TaskIntake
 from task_api.tasks.retention import Retention
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
+from task_api.users.exporting import AccountExport
+from task_api.users.routes import router as users_router
+from task_api.users.service import Profiles
 
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
@@ -49,6 +58,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
     retention = Retention(days=settings.task_retention_days)
     cursors = ListCursors(settings.cursor_key)
+    erased = ErasedSubjects(settings.erasure_key)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -94,10 +104,24 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
-        forgetting = forgetting_expired_keys(idempotency, app.state.database)
-        purging = purging_deleted_tasks(Purge(retention), app.state.database)
+        keys = settings.keyring
+        app.state.profiles, app.state.account_export = Profiles(keys), AccountExport(app.state.database, keys)
+        app.state.admission = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
+        app.state.erasures = Erasures(outbox, erased, gate)
+        pace = Pace(settings.erasure_settle, settings.erasure_ask_again, settings.erasure_alarm)
+        saga = Saga(app.state.database, outbox, pace)
         try:
-            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging:
+            async with AsyncExitStack() as stack:
+                for background in (
+                    relay.running(),
+                    live.running(),
+                    forgetting_expired_keys(idempotency, app.state.database),
+                    importing.forgetting(),
+                    purging_deleted_tasks(Purge(retention), app.state.database),
+                    gate.reading(),
+                    saga.running(),
+                ):
+                    await stack.enter_async_context(background)
                 yield
         finally:
             await publisher.close()
@@ -118,6 +142,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             history_router,
             comments_router,
             calendar_feeds_router,
+            users_router,
+            erasure_router,
         ],
         body_limits={
             API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,
@@ -126,4 +152,11 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         background=relaying,
     )
     install_replay(app, idempotency)
+    install_refusal(app)
+    app.state.refusal_of_erased = AccountErasedError
+    subscribe_to_accounts(
+        publishing_dapr_app(app),
+        app_api_token=settings.app_api_token.get_secret_value(),
+        handle=Confirmations(app.state.database, erased).handle,
+    )
     return app

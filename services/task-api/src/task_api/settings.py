@@ -1,10 +1,12 @@
 """Settings of task-api: those of every service, the relay's, and those of sync and live."""
 
+import hmac
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSettings
+from task_api.encryption import InvalidKeysError, Keyring
 
 
 class TaskApiSettings(ServiceSettings):
@@ -49,6 +51,33 @@ class TaskApiSettings(ServiceSettings):
     stream_heartbeat: Annotated[float, Field(ge=0.1, le=300)] = 15.0
     streams_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
     streams_per_replica: Annotated[int, Field(ge=1, le=100_000)] = 2000
+
+    erasure_settle: Annotated[float, Field(ge=4, le=600)] = 15.0
+    """Seconds that the erasure of an account takes at least, so that every replica has heard of it."""
+    erasure_ask_again: Annotated[int, Field(ge=1, le=86_400)] = 300
+    """Seconds after which services that have not confirmed an erasure are asked again."""
+    erasure_alarm: Annotated[int, Field(ge=1, le=2_592_000)] = 900
+    """Seconds after which an erasure that is not done is an alarm."""
+
+    encryption_keys: SecretStr | None = None
+    """`id:base64,…`: the first encrypts, all decrypt; optional in development only."""
+
+    @model_validator(mode="after")
+    def _what_is_sensitive_can_be_encrypted(self) -> Self:
+        if self.encryption_keys is None and self.environment != "development":
+            raise ValueError("set TASKWIRE_ENCRYPTION_KEYS: names and e-mail addresses are encrypted with it")
+        try:
+            _ = self.keyring
+        except InvalidKeysError as error:
+            raise ValueError(f"TASKWIRE_ENCRYPTION_KEYS cannot be used: {error}") from None
+        return self
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of encrypted columns; in development one that is made of the secret of the tokens."""
+        if self.encryption_keys is not None:
+            return Keyring.parse(self.encryption_keys.get_secret_value())
+        return Keyring({"development": hmac.digest(self.erasure_key, b"taskwire encryption", "sha256")})
 
     @model_validator(mode="after")
     def _cursors_can_be_signed(self) -> Self:

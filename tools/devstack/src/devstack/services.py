@@ -23,7 +23,7 @@ class Service:
         app_id: Its name towards Dapr and Kafka (consumer group); the same for all replicas.
         module: Python package; `python -m` it to serve or to migrate. Also its database and role.
         index: Its place in the port plan.
-        consumes: Whether events are delivered to it, which decides who of app and sidecar ends first.
+        consumes: Whether events of tasks are delivered to it, which decides who of app and sidecar ends first.
         replica: 1 for the first one, which is usually the only one.
     """
 

@@ -49,6 +49,18 @@ class Authenticator(Protocol):
         ...
 
 
+class Admission(Protocol):
+    """Who has the last word on a verified caller, such as a service that knows who was erased."""
+
+    async def admit(self, user: Principal) -> None:
+        """Let a caller pass.
+
+        Raises:
+            ApiError: Not this one.
+        """
+        ...
+
+
 class PermissionDeniedError(ForbiddenError):
     """The credential does not give the permission that this needs."""
 
@@ -80,29 +92,36 @@ CurrentUser = Annotated[Principal, Depends(get_current_user)]
 class Guard:
     """Lets a caller pass whose credential gives a permission."""
 
-    def __init__(self, permission: Permission, refusal: type[ForbiddenError]) -> None:
-        self.permission, self.refusal = permission, refusal
+    def __init__(self, permission: Permission, refusal: type[ForbiddenError], *, also_erased: bool) -> None:
+        self.permission, self.refusal, self.also_erased = permission, refusal, also_erased
 
-    async def __call__(self, user: CurrentUser) -> Principal:
+    async def __call__(self, request: Request, user: CurrentUser) -> Principal:
         """Give a route its caller.
 
         Raises:
             ForbiddenError: Of the guard's own kind: the credential does not give the permission.
+            ApiError: What the service's own `Admission` raises.
         """
+        admission: Admission | None = request.app.state.admission
+        if admission is not None and not self.also_erased:
+            await admission.admit(user)
         if not user.may(self.permission):
             roles = " or ".join(roles_with(self.permission))
             raise self.refusal(f"This needs the permission {self.permission}, which the role {roles} has.")
         return user
 
 
-def requires(permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError) -> Any:  # noqa: ANN401
+def requires(
+    permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError, also_erased: bool = False
+) -> Any:  # noqa: ANN401
     """Make the guard of a route, for `Annotated[Principal, …]`.
 
     Args:
         permission: What the caller's credential must give.
         refusal: The error for those whose does not.
+        also_erased: Whether those pass, too, whose account is erased or being erased.
     """
-    return Depends(Guard(permission, refusal))
+    return Depends(Guard(permission, refusal, also_erased=also_erased))
 
 
 @dataclass(frozen=True)

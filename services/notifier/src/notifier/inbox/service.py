@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from chassis.erased_subjects import ErasedSubjects
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent
@@ -37,14 +38,41 @@ class NotificationFilter:
     total: bool
 
 
-async def notify_owners(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
-    """Write the notifications of events that were not seen before; the caller commits.
+class Notifier:
+    """Tells owners what happened to their tasks.
 
-    A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
-    told of a newer change first would otherwise never hear of this one, and what people are told would depend
-    on the order in which events happen to arrive.
+    Args:
+        erased: Whom nothing is told any more.
     """
-    await NotificationRepository(session).add_all([_notification_of(item.event) for item in received])
+
+    def __init__(self, erased: ErasedSubjects) -> None:
+        self._erased = erased
+
+    async def notify(self, session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+        """Write the notifications of events that were not seen before; the caller commits.
+
+        A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
+        told of a newer change first would otherwise never hear of this one, and what people are told would depend
+        on the order in which events happen to arrive.
+        """
+        notifications = NotificationRepository(session)
+        await notifications.add_all([_notification_of(item.event) for item in received])
+        # After they were added, not before: so the erasure either waits for us and finds them, or is seen here.
+        owners = {item.event.data.task.owner_id for item in received}
+        for owner_id in await self._erased.among(session, owners):
+            await notifications.erase(owner_id)
+
+
+class InboxData:
+    """What the inbox holds of users, for their erasure."""
+
+    async def hold(self, session: AsyncSession) -> None:
+        """Wait for those who are adding notifications, and have all others wait."""
+        await NotificationRepository(session).hold()
+
+    async def erase_some(self, session: AsyncSession, subject: str, *, limit: int) -> int:
+        """Delete so many notifications of a user at most; gives how many there were."""
+        return await NotificationRepository(session).erase(subject, limit=limit)
 
 
 def _notification_of(event: TaskEvent) -> Notification:
