@@ -141,6 +141,8 @@ def _plausible() -> Iterator[None]:
         for name in ("If-Match", "If-None-Match"):
             if case.headers.get(name) == _EXAMPLE_TAG and number % 8:
                 del case.headers[name]
+        if isinstance(case.body, dict) and "confirm" in case.body:
+            case.body["confirm"] = "nobody"  # or the caller would be erased, and refused from then on
 
     try:
         yield

@@ -1,15 +1,23 @@
 """An account is erased on the whole stack: from all three databases, whatever dies meanwhile."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import httpx2
 import pytest
 import uuid_utils
+from tests.e2e.conftest import Person
 
+from audit_worker.trail.chain import ChainFault, verify_chain
+from audit_worker.trail.schemas import AuditEntryOut
+from chassis.testing import make_task_event
 from devstack.polling import within
+from task_events import ErasureConfirmed, ErasureConfirmedData, ErasureRequested, ErasureRequestedData
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Person
+    from aiokafka import AIOKafkaProducer
 
     from devstack.stack_under_test import StackUnderTest
 
@@ -38,21 +46,21 @@ async def occurrences(stack: "StackUnderTest", *texts: str) -> list[str]:
     return found
 
 
-async def erase(person: "Person") -> str:
+async def erase(person: Person) -> str:
     answer = await person.ask("DELETE", "/users/me", {"confirm": person.name})
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/api/v1/users/me/erasure/{answer.json()['id']}"
     return str(answer.json()["id"])
 
 
-async def status(person: "Person", erasure_id: str) -> Json:
+async def status(person: Person, erasure_id: str) -> Json:
     answer = await person.ask("GET", f"/users/me/erasure/{erasure_id}")
     assert answer.status_code == 200, answer.text
     found: Json = answer.json()
     return found
 
 
-async def is_erased(person: "Person", erasure_id: str) -> Json:
+async def is_erased(person: Person, erasure_id: str) -> Json:
     shown: Json = {}
 
     async def done() -> bool:
@@ -63,8 +71,38 @@ async def is_erased(person: "Person", erasure_id: str) -> Json:
     return shown
 
 
+async def chain_faults(stack: "StackUnderTest", http: httpx2.AsyncClient) -> list[ChainFault]:
+    """Read the whole trail as an auditor and verify it without the service."""
+    entries: list[AuditEntryOut] = []
+    headers = {"Authorization": f"Bearer {stack.token('olga', ['auditor'])}"}
+    url, cursor = f"{stack.urls['audit-worker']}/api/v1/audit/entries?limit=500", ""
+    while True:
+        page = (await http.get(url + cursor, headers=headers)).json()
+        entries += [AuditEntryOut.model_validate(item) for item in page["items"]]
+        if page["next_cursor"] is None:
+            assert any(entry.owner_id == "erased" for entry in entries)
+            return verify_chain(entries)
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+@pytest.fixture
+async def people(stack: "StackUnderTest") -> AsyncIterator[list[Person]]:
+    """Some people, each with a task that is known everywhere."""
+    made = []
+    for _ in range(3):
+        name = f"person-{uuid_utils.uuid7()}"
+        http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.token(name)}"}, timeout=15)
+        person = Person(name, http, dict(stack.urls))
+        await person.create_task(f"task of {name}")
+        await person.is_notified(1)
+        made.append(person)
+    yield made
+    for person in made:
+        await person.http.aclose()
+
+
 async def test_an_erased_account_is_gone_from_every_table_of_all_services(
-    alice: "Person", stack: "StackUnderTest"
+    alice: Person, stack: "StackUnderTest"
 ) -> None:
     secret = f"secret-{uuid_utils.uuid7()}"
     task = await alice.create_task(secret, description=f"{secret} too", tags=[secret.lower()])
@@ -84,5 +122,81 @@ async def test_an_erased_account_is_gone_from_every_table_of_all_services(
     assert [part["service"] for part in shown["services"]] == list(SERVICES)
     assert all(part["confirmed_at"] for part in shown["services"])
     assert await occurrences(stack, alice.name, secret) == []
+    assert await chain_faults(stack, alice.http) == []
     assert (await alice.ask("GET", "/tasks")).status_code == 410
     assert await erase(alice) == erasure_id
+
+
+@pytest.mark.usefixtures("whole_again")
+async def test_a_service_that_is_down_delays_the_erasure_and_no_more(
+    people: list[Person], stack: "StackUnderTest"
+) -> None:
+    person = people[0]
+    await stack.stop_part("notifier")
+    erasure_id = await erase(person)
+
+    async def audited() -> bool:
+        services = {part["service"]: part["confirmed_at"] for part in (await status(person, erasure_id))["services"]}
+        return services["audit-worker"] is not None and services["notifier"] is None
+
+    assert await within(PATIENCE, audited, 0.2)
+    assert (await status(person, erasure_id))["state"] == "waiting_for_services"
+    assert await occurrences(stack, person.name) != []
+    await stack.start_part("notifier")
+    await is_erased(person, erasure_id)
+    assert await occurrences(stack, person.name) == []
+
+
+@pytest.mark.usefixtures("whole_again")
+async def test_whoever_is_killed_in_the_middle_every_erasure_ends_and_leaves_nothing(
+    people: list[Person], stack: "StackUnderTest"
+) -> None:
+    erasures = []
+    for person, victims in zip(
+        people,
+        (("task-api", "daprd-audit-worker"), ("audit-worker", "daprd-task-api"), ("notifier", "daprd-notifier")),
+        strict=True,
+    ):
+        erasures.append(await erase(person))
+        for victim in victims:
+            await stack.kill(victim)
+        await stack.wait_ready("task-api")
+    await stack.wait_all_ready()
+    for person, erasure_id in zip(people, erasures, strict=True):
+        await is_erased(person, erasure_id)
+    assert await occurrences(stack, *(person.name for person in people)) == []
+    assert await chain_faults(stack, people[0].http) == []
+
+
+async def test_what_comes_late_twice_or_in_another_order_brings_nothing_back(
+    people: list[Person], stack: "StackUnderTest", past_taskwire: "AIOKafkaProducer[bytes, bytes]"
+) -> None:
+    person, other = people[:2]
+    erasure_id = await erase(person)
+    await is_erased(person, erasure_id)
+    now = datetime.now(UTC)
+    asked = ErasureRequestedData(erasure_id=erasure_id, corr_id="again", requested_at=now, attempt=2)
+    told = ErasureConfirmedData(erasure_id=erasure_id, corr_id="again", service="notifier", confirmed_at=now)
+    common: Json = {"source": "/taskwire/task-api", "subject": person.name, "time": now}
+    repeated = [
+        ErasureConfirmed(id=str(uuid_utils.uuid7()), data=told, **common).encode(),
+        ErasureRequested(id=str(uuid_utils.uuid7()), data=asked, **common).encode(),
+    ]
+    number = 10**15 + uuid_utils.uuid7().int % 10**6
+    late = [make_task_event(number, version, owner_id=person.name, title=person.name) for version in (3, 1, 2)]
+    for event in repeated * 2:
+        await past_taskwire.send_and_wait("accounts", event.body, key=event.subject.encode())
+    for late_event in (*late, late[0]):
+        await past_taskwire.send_and_wait("tasks", late_event.to_json(), key=str(number).encode())
+    auditor = {"Authorization": f"Bearer {stack.token('olga', ['auditor'])}"}
+    url = f"{stack.urls['audit-worker']}/api/v1/audit/entries?task_id={number}"
+
+    async def arrived() -> bool:
+        return len((await other.http.get(url, headers=auditor)).json()["items"]) == len(late)
+
+    assert await within(PATIENCE, arrived, 0.2)
+    task = await other.create_task("after all that")
+    await other.sees_versions_audited(task, 1)
+    await other.is_notified(2)
+    assert await occurrences(stack, person.name) == []
+    assert await chain_faults(stack, other.http) == []

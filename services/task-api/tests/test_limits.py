@@ -33,6 +33,7 @@ def bulk(count: int) -> Ask:
     return "POST", f"{TASKS}/bulk", {"json": {"operations": [{"op": "delete", "id": 1}] * count}}
 
 
+ME: Final = "/api/v1/users/me"
 PAST: Final[dict[str, Ask]] = {
     "title, characters at most": new(title="x" * 201),
     "description, characters at most": new(description="x" * 10_001),
@@ -72,6 +73,11 @@ PAST: Final[dict[str, Ask]] = {
     "completions on a page, at most": ("GET", "/api/v1/completions?limit=201", {}),
     "characters of a line of quick add": ("POST", f"{TASKS}/quick-add", {"json": {"text": "x" * 501}}),
     "characters of the name of a calendar feed": ("POST", "/api/v1/calendar-feeds", {"json": {"name": "x" * 101}}),
+    "characters of a name": ("PATCH", ME, {"json": {"name": "x" * 201}}),
+    "characters of an e-mail address": ("PATCH", ME, {"json": {"email": "x" * 250 + "@example.org"}}),
+    "characters of a locale": ("PATCH", ME, {"json": {"locale": "en-" + "x" * 33}}),
+    "bytes of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": "x" * 16_384}}}),
+    "levels of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": {"b": {"c": {"d": {"e": {}}}}}}}}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
 }  # fmt: skip
 
