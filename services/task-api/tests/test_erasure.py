@@ -108,6 +108,7 @@ async def test_when_all_have_confirmed_nothing_is_left_but_a_digest(
     for service in ("notifier", "audit-worker", "notifier"):
         assert await confirm(client, "alice-1", erasure_id, service) == "SUCCESS"
     assert (await shown(client, "alice-1", erasure_id))["state"] == "erasing"
+    await asyncio.sleep(6)  # longer than it takes at least, with two looks more
     assert len(await holding(database, "alice-1")) >= 5, "not before its events have left the outbox"
     await run(database, "DELETE FROM outbox")
     assert await becomes(client, "alice-1", erasure_id, "done")
