@@ -1,5 +1,6 @@
 """No service starts outside development with a secret that is missing or weak: every one there is, and a new one."""
 
+import base64
 import importlib
 import re
 import secrets
@@ -16,6 +17,7 @@ STRONG = {
     "TASKWIRE_AUTH_ISSUER": "https://id.example",
     "TASKWIRE_AUTH_AUDIENCE": "taskwire",
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
+    "TASKWIRE_ENCRYPTION_KEYS": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
 }
 FOR_DEVELOPMENT_ONLY = "auth_hs256_secret"
 SOUNDS_SECRET = re.compile(r"(secret|password|token|private|credential|_keys?$)")

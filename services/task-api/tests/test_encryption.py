@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -19,7 +20,7 @@ from task_api.settings import TaskApiSettings
 OLD, NEW = (f"{name}:{base64.b64encode(os.urandom(32)).decode()}" for name in ("old-2025", "new-2026"))
 PLACE = ("profiles", "email", "alice")
 PATIENCE = 90.0
-NOWHERE = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
 def test_what_was_encrypted_is_decrypted_and_looks_different_each_time() -> None:
@@ -91,8 +92,8 @@ def production(**more: object) -> dict[str, object]:
         "environment": "production",
         "auth_hs256_secret": None,
         "auth_jwks_url": "https://id.example/jwks",
-        "cursor_secret": "c" * 32,
-        "erasure_secret": "e" * 32,
+        "cursor_secret": secrets.token_urlsafe(32),
+        "erasure_secret": secrets.token_urlsafe(32),
     } | more
 
 
@@ -100,8 +101,9 @@ def test_outside_development_keys_are_required_and_no_weak_one_is_taken() -> Non
     assert settings_for(TaskApiSettings, NOWHERE, **production(encryption_keys=NEW)).keyring.current == "new-2026"
     with pytest.raises(ValueError, match="set TASKWIRE_ENCRYPTION_KEYS"):
         settings_for(TaskApiSettings, NOWHERE, **production())
-    with pytest.raises(ValueError, match="TASKWIRE_ENCRYPTION_KEYS cannot be used: the key 'weak' has 3 bytes"):
-        settings_for(TaskApiSettings, NOWHERE, **production(encryption_keys="weak:QUJD"))
+    short = f"weak:{base64.b64encode(secrets.token_bytes(20)).decode()}"
+    with pytest.raises(ValueError, match="TASKWIRE_ENCRYPTION_KEYS cannot be used: the key 'weak' has 20 bytes"):
+        settings_for(TaskApiSettings, NOWHERE, **production(encryption_keys=short))
 
 
 @pytest.fixture
