@@ -97,7 +97,7 @@ def test_in_production_the_secret_of_cursors_must_be_set() -> None:
         "erasure_secret": secrets.token_urlsafe(32),
         "encryption_keys": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }
-    for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), ("short", "at least 32 bytes")):
+    for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), (secrets.token_urlsafe(15), "at least 32 bytes")):
         with pytest.raises(ValueError, match=complaint):
             settings_for(TaskApiSettings, **production, cursor_secret=secret)
     assert settings_for(TaskApiSettings, **production, cursor_secret=CURSORS).cursor_key == CURSORS.encode()
