@@ -235,3 +235,13 @@ async def test_nobody_but_the_sidecar_may_ask_for_an_erasure(client: httpx2.Asyn
     answer = await post(client, request_for(ALICE).encode().body, token="guessed")
     assert answer.status_code == 403
     assert ALICE in await everything(database)
+
+
+async def test_the_erasure_waits_for_who_is_appending_an_entry(
+    client: httpx2.AsyncClient, database: Database, confirmations: Confirmations
+) -> None:
+    async with database.transaction():
+        await database.execute("SELECT FROM chain_head FOR UPDATE")  # as whoever is about to append
+        assert await erase(client, ALICE) == "RETRY"
+    assert await erase(client, ALICE) == "SUCCESS"
+    assert len(confirmations.events) == 1

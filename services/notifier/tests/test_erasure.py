@@ -1,8 +1,10 @@
 """Notifications of somebody who is erased go, and late events make none."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
+import asyncpg
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -65,3 +67,24 @@ async def test_without_a_sidecar_the_request_comes_again(client: httpx2.AsyncCli
     assert isinstance(body, EncodedEvent)
     answer = await client.post(ACCOUNTS_ROUTE, content=body.body, headers={"dapr-api-token": APP_TOKEN})
     assert answer.json() == {"status": "RETRY"}
+
+
+async def test_the_erasure_waits_for_who_is_adding_a_notification_and_finds_it(
+    client: httpx2.AsyncClient, erasure: Erasure, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url, ssl=False)
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO notifications (owner_id, event_id, task_id, type, title, occurred_at)"
+                " VALUES ('alice', 'e', 1, 'task.created', 'x', now())"
+            )
+            erasing = asyncio.create_task(erasure.handle(request_for("alice")))
+            await asyncio.wait([erasing], timeout=0.5)
+    finally:
+        await connection.close()
+    with suppress(TimeoutError):  # on a slow machine; then the request comes again
+        await erasing
+    if erasing.exception() is not None:
+        await erasure.handle(request_for("alice"))
+    assert await notifications_of(client, "alice") == 0
