@@ -175,11 +175,8 @@ async def test_an_error_is_answered_as_it_is_documented(service: str) -> None:
             assert problem.keys() == example.keys()
             assert (problem["status"], problem["title"]) == (example["status"], example["title"])
             assert response.headers["content-type"] == MEDIA_TYPE
-            assert operation["responses"]["401"]["headers"].keys() <= {name.title() for name in response.headers} | {
-                "WWW-Authenticate",
-                "X-Request-ID",
-                "X-Correlation-ID",
-            }
+            documented = {name.lower() for name in operation["responses"]["401"]["headers"]}
+            assert documented <= {name.lower() for name in response.headers}
             asked += 1
         assert asked
 

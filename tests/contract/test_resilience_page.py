@@ -101,6 +101,7 @@ def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     assert row_of("jwks")[1].startswith(f"{POLICY.timeout:g} s")
     assert row_of("jwks")[2].startswith(f"{POLICY.attempts - 1}, with jitter")
     assert f"one fetch in {FETCH_FLOOR:g} s" in row_of("jwks")[3]
+    assert row_of("rate-limit-store")[1] == f"{database.rate_limit_store_timeout:g} s"
 
 
 def test_the_sidecars_figures_are_those_of_its_resource() -> None:

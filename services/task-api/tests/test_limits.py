@@ -73,6 +73,9 @@ PAST: Final[dict[str, Ask]] = {
     "characters of a line of quick add": ("POST", f"{TASKS}/quick-add", {"json": {"text": "x" * 501}}),
     "characters of the name of a calendar feed": ("POST", "/api/v1/calendar-feeds", {"json": {"name": "x" * 101}}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
+    "bytes of a URL": listed("q=" + "x" * (8_193 - len(TASKS) - len("q="))),
+    "headers of a request": ("GET", TASKS, {"headers": ALICE | {f"X-{number}": "x" for number in range(100)}}),
+    "bytes of the headers of a request": ("GET", TASKS, {"headers": ALICE | {"X-Large": "x" * 16_384}}),
 }  # fmt: skip
 
 

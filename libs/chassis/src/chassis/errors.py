@@ -25,7 +25,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 _MAX_FIELDS: Final = 20
 _SOME_REQUEST_ID: Final = "01a1fbfc-1054-7165-bf9a-d41f7bc8663b"
 _NOT_JSON: Final = "The body is not valid JSON."
-_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES: Final = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _CODES: Final = {
     400: "malformed_json",  # the framework raises 400 only for a body it cannot read
     404: "route_not_found",

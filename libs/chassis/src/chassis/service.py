@@ -11,7 +11,9 @@ import httpx2
 from fastapi import APIRouter, FastAPI
 
 from chassis.caching import PrivateCacheMiddleware
+from chassis.client_address import ClientAddressMiddleware
 from chassis.correlation import CorrelationMiddleware
+from chassis.cors import CorsMiddleware
 from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
@@ -26,8 +28,15 @@ from chassis.metrics import ObservedMiddleware, metrics_router
 from chassis.migrations import upgrade
 from chassis.openapi import DescribedService
 from chassis.paths import API_PREFIX
+from chassis.rate_limits.admission import RateLimits
+from chassis.rate_limits.budgets import ADDRESS, FAILED_AUTHENTICATION, USER
+from chassis.rate_limits.counters import LocalCounters, SharedCounters
+from chassis.rate_limits.middleware import RateLimitMiddleware
+from chassis.request_heads import RequestHeadMiddleware
+from chassis.security_headers import SecurityHeadersMiddleware
 from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
+from chassis.slow_bodies import SlowBodyMiddleware
 from chassis.tracing import configure_tracing, request_telemetry, stop_tracing
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -59,22 +68,25 @@ def create_service(
         body_limits: Largest body, in bytes, of the paths that may bring more, or less, than the settings say.
 
     Returns:
-        The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
-        process is about to end, before open requests are waited for. `background` may put authenticators of the
-        service's own before the one of tokens in `app.state.authenticators`.
+        The application; `app.state.database` is the pool, `app.state.rate_limits` takes the routes that may be asked
+        less often than others, and what is in `app.state.at_stop` is called when the process is about to end, before
+        open requests are waited for. `background` may put authenticators of the service's own before the one of tokens
+        in `app.state.authenticators`.
     """
+    limits = _rate_limits(settings, package)
     app = DescribedService(
         title=title,
         description=description,
         version=api_version,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(settings, background, requests := OpenRequests()),
+        lifespan=_lifespan(settings, background, requests := OpenRequests(), limits),
         telemetry=request_telemetry(),
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
     )
     app.state.settings = settings
     app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
+    app.state.rate_limits = limits
     app.state.at_stop = []
     app.state.readiness = {"database": database_check(database, package)}
     app.include_router(health_router)
@@ -87,22 +99,43 @@ def create_service(
     routes = app.router.routes
     app.add_middleware(MethodsMiddleware, routes=routes, refuse=partial(method_not_allowed, routes))
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
+    app.add_middleware(SlowBodyMiddleware, seconds=settings.body_timeout)
+    app.add_middleware(RateLimitMiddleware, limits=limits)
     app.add_middleware(FramingMiddleware)
+    app.add_middleware(RequestHeadMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
     app.add_middleware(PrivateCacheMiddleware)
+    if settings.cors_origins:  # outside of all that refuses, as a page may read only what has these headers
+        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
+    app.add_middleware(ClientAddressMiddleware, proxies=settings.trusted_proxies, header=settings.forwarded_header)
     app.add_middleware(CorrelationMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     return app
 
 
+def _rate_limits(settings: ServiceSettings, package: str) -> RateLimits:
+    store, timeout = settings.rate_limit_store, settings.rate_limit_store_timeout
+    counters = (
+        LocalCounters() if store is None else SharedCounters(store.get_secret_value(), service=package, timeout=timeout)
+    )
+    numbers = {
+        USER: settings.rate_limit_per_user,
+        ADDRESS: settings.rate_limit_per_address,
+        FAILED_AUTHENTICATION: settings.rate_limit_failed_authentications,
+    }
+    return RateLimits(counters, of=numbers)
+
+
 def _lifespan(
-    settings: ServiceSettings, background: Background | None, requests: OpenRequests
+    settings: ServiceSettings, background: Background | None, requests: OpenRequests, limits: RateLimits
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database: Database = app.state.database
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
+            stack.push_async_callback(limits.counters.close)
             keys = await stack.enter_async_context(_key_source(settings))
             verifier = TokenVerifier(
                 keys,

@@ -8,8 +8,9 @@ import sys
 from typing import Annotated, Literal, NoReturn, Self, TypeVar
 
 from pydantic import Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from chassis.edge_settings import EdgeSettings
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
 from chassis.secrecy import secret_values, weakness
 
@@ -21,7 +22,7 @@ Seconds = Annotated[float, Field(gt=0, le=600)]
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(EdgeSettings):
     """What every service needs to know; a service adds its own in a subclass.
 
     Our variables begin with `TASKWIRE_`; those of the sidecar keep the names Dapr gave them.

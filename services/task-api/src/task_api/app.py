@@ -28,6 +28,7 @@ from task_api.portability.transfers import Transfers
 from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.quick_add.routes import router as quick_add_router
 from task_api.quick_add.service import QuickAdd
+from task_api.route_budgets import ROUTE_BUDGETS
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -126,4 +127,5 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         background=relaying,
     )
     install_replay(app, idempotency)
+    app.state.rate_limits.give(ROUTE_BUDGETS)
     return app

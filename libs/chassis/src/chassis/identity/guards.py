@@ -17,6 +17,7 @@ from chassis.errors import ForbiddenError, UnauthenticatedError
 from chassis.identity.permissions import Permission, roles_with
 from chassis.identity.principal import Principal
 from chassis.logging import get_logger
+from chassis.rate_limits.admission import admit
 
 _logger = get_logger(__name__)
 # Declares the scheme in the OpenAPI document; the header itself is read by the authenticators.
@@ -60,6 +61,7 @@ async def get_current_user(request: Request, _: Annotated[object, Depends(_beare
 
     Raises:
         UnauthenticatedError: No credential, or one that does not hold.
+        RateLimitedError: The caller has used up a budget.
     """
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     scheme, credential = scheme.lower(), credential.strip()
@@ -67,10 +69,12 @@ async def get_current_user(request: Request, _: Annotated[object, Depends(_beare
     for authenticator in authenticators if credential else ():
         if authenticator.recognizes(scheme, credential):
             try:
-                return await authenticator.authenticate(request, credential)
+                principal = await authenticator.authenticate(request, credential)
             except InvalidCredentialError as error:
                 _logger.info("credential refused", kind=type(authenticator).__name__, reason=str(error))
                 raise UnauthenticatedError(str(error)) from error
+            await admit(request.scope, principal.id)
+            return principal
     raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
 
 
