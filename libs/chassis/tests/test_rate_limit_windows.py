@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as some
 from limits import RateLimitItemPerMinute
+from prometheus_client import REGISTRY
 
 from chassis.rate_limits.counters import LocalCounters
 from chassis.rate_limits.memory import BoundedMemoryStorage
@@ -78,8 +79,11 @@ async def test_callers_beyond_the_bound_are_let_through_and_take_no_memory() -> 
     time = Time()
     storage = BoundedMemoryStorage(clock=time, max_counters=3)
     counters, item = LocalCounters(storage), RateLimitItemPerMinute(1)
+    before = REGISTRY.get_sample_value("taskwire_rate_limit_uncounted_total")
+    assert before is not None
     for name in "abcdefgh":
         assert await counters.take(item, name)
+    assert REGISTRY.get_sample_value("taskwire_rate_limit_uncounted_total") == before + 5
     assert [await counters.take(item, name) for name in "abch"] == [False, False, False, True]
     assert await storage.reset() == 3
 

@@ -11,10 +11,15 @@ from collections.abc import Callable
 from typing import Final
 
 from limits.aio.storage.base import SlidingWindowCounterSupport, Storage
+from prometheus_client import Counter
 from typing_extensions import override
 
 MAX_COUNTERS: Final = 100_000
 """Callers counted in one window; about 15 MB. Those beyond are let through."""
+
+_uncounted = Counter(
+    "taskwire_rate_limit_uncounted_total", "Requests let through because too many callers were counted already"
+)
 
 
 class _Windows:
@@ -59,6 +64,8 @@ class BoundedMemoryStorage(Storage, SlidingWindowCounterSupport):
             return False
         if current or len(windows.current) < self._max_counters:
             windows.current[key] = current + amount
+        else:
+            _uncounted.inc()
         return True
 
     @override
