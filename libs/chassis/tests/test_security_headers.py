@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from chassis.settings import ServiceSettings
 from chassis.testing import serving, settings_for
 
 APP = "https://app.example.com"
+PAGE = Path(__file__).parents[3] / "docs" / "api" / "edges.md"
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
@@ -36,6 +38,14 @@ def make_app(**settings: object) -> FastAPI:
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with serving(make_app()) as client:
         yield client
+
+
+def test_the_headers_are_those_that_are_told() -> None:
+    told = PAGE.read_text(encoding="utf-8")
+    for name, value in SECURITY_HEADERS:
+        assert f"\n{name.decode()}: {value.decode()}\n" in told
+    assert {b"x-content-type-options", b"content-security-policy", b"x-frame-options", b"referrer-policy",
+            b"cross-origin-resource-policy"} <= {name for name, _ in SECURITY_HEADERS}  # fmt: skip
 
 
 async def test_every_kind_of_answer_has_every_header(client: httpx2.AsyncClient) -> None:

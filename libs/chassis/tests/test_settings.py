@@ -141,3 +141,37 @@ def test_two_secrets_that_are_the_same_are_refused_and_both_are_named(
 def test_a_database_that_asks_for_no_password_needs_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TASKWIRE_DATABASE_URL", "postgresql://task_api@db.example/task_api")
     assert load_settings(ServiceSettings).secrets().keys() == {"DAPR_API_TOKEN", "APP_API_TOKEN"}
+
+
+EDGES = {
+    "TASKWIRE_CORS_ORIGINS": "https://app.example.com, https://*.example.com",
+    "TASKWIRE_TRUSTED_PROXIES": "10.0.0.0/8, proxy.example",
+    "TASKWIRE_FORWARDED_HEADER": "x-real-ip",
+    "TASKWIRE_RATE_LIMIT_PER_USER": "0",
+    "TASKWIRE_HSTS": "maybe",
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_what_is_wrong_with_the_edge_is_named_and_nothing_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    environment.setenv(name, EDGES[name])
+    message = refusal(capsys)
+    assert name in message
+    assert EDGES[name] not in message
+
+
+def test_the_address_of_a_store_is_not_shown(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("TASKWIRE_RATE_LIMIT_STORE", "http://user:hunter2@store")
+    message = refusal(capsys)
+    assert "TASKWIRE_RATE_LIMIT_STORE" in message
+    assert "hunter2" not in message
+
+
+def test_lists_of_the_edge_are_read_with_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKWIRE_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32,127.0.0.1")
+    networks = load_settings(ServiceSettings).trusted_proxies
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32"]
