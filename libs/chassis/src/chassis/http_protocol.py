@@ -20,7 +20,7 @@ from chassis.security_headers import SECURITY_HEADERS
 
 _LINGER: Final = 2.0
 """Seconds to go on taking, and throwing away, what is sent after an answer; else the kernel would take that back."""
-_MALFORMED: Final = (400, "malformed_request", "This is no well-formed HTTP/1.1 request.")
+_MALFORMED: Final = (400, "malformed_request", "The request is not well formed; see RFC 9112.")
 _logger = get_logger(__name__)
 
 
@@ -122,5 +122,6 @@ class _BoundedProtocol(H11Protocol):
         ):
             self.transport.write(self.conn.send(event) or b"")
         self._refused = True
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER, self.transport.close)
