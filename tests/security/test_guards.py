@@ -39,6 +39,9 @@ GUARDED: Final[dict[str, dict[Permission, set[str]]]] = {
         },
         Permission.CALENDAR_FEEDS_READ: {"list_calendar_feeds"},
         Permission.CALENDAR_FEEDS_WRITE: {"create_calendar_feed", "rotate_calendar_feed", "revoke_calendar_feed"},
+        Permission.API_KEYS_MANAGE: {
+            "create_api_key", "list_api_keys", "get_api_key", "change_api_key", "rotate_api_key", "revoke_api_key",
+        },
     },
     "audit-worker": {
         Permission.AUDIT_READ: {"list_entries"},

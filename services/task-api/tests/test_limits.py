@@ -33,6 +33,11 @@ def bulk(count: int) -> Ask:
     return "POST", f"{TASKS}/bulk", {"json": {"operations": [{"op": "delete", "id": 1}] * count}}
 
 
+def key(path: str = "", **fields: object) -> Ask:
+    body = fields if path else {"name": "x", "scopes": ["tasks:read"]} | fields
+    return "POST", f"/api/v1/api-keys{path}", {"json": body}
+
+
 PAST: Final[dict[str, Ask]] = {
     "title, characters at most": new(title="x" * 201),
     "description, characters at most": new(description="x" * 10_001),
@@ -72,6 +77,10 @@ PAST: Final[dict[str, Ask]] = {
     "completions on a page, at most": ("GET", "/api/v1/completions?limit=201", {}),
     "characters of a line of quick add": ("POST", f"{TASKS}/quick-add", {"json": {"text": "x" * 501}}),
     "characters of the name of a calendar feed": ("POST", "/api/v1/calendar-feeds", {"json": {"name": "x" * 101}}),
+    "characters of the name of an API key": key(name="x" * 101),
+    "scopes of an API key": key(scopes=["tasks:read"] * 21),
+    "seconds that secrets of an API key overlap": key("/1/rotate", overlap_seconds=604_801),
+    "API keys on a page, at most": ("GET", "/api/v1/api-keys?limit=201", {}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
     "bytes of a URL": listed("q=" + "x" * (8_193 - len(TASKS) - len("q="))),
     "headers of a request": ("GET", TASKS, {"headers": ALICE | {f"X-{number}": "x" for number in range(100)}}),

@@ -7,6 +7,11 @@ from fastapi import FastAPI
 
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
+from task_api.api_keys.authenticator import ApiKeyAuthenticator
+from task_api.api_keys.routes import router as api_keys_router
+from task_api.api_keys.service import ApiKeys
+from task_api.api_keys.upkeep import ending_streams, forgetting_keys
+from task_api.api_keys.uses import KeyUses
 from task_api.calendar_feeds.routes import router as calendar_feeds_router
 from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.intake import CommentIntake
@@ -80,6 +85,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
+        app.state.api_keys, uses = ApiKeys(settings.peppers, cursors), KeyUses()
+        app.state.authenticators.insert(0, ApiKeyAuthenticator(app.state.database, settings.peppers, uses))
         app.state.task_export = TaskExport(app.state.database)
         app.state.transfers = Transfers(
             per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
@@ -95,10 +102,20 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
-        forgetting = forgetting_expired_keys(idempotency, app.state.database)
-        purging = purging_deleted_tasks(Purge(retention), app.state.database)
+        database = app.state.database
+        forgetting = forgetting_expired_keys(idempotency, database)
+        purging = purging_deleted_tasks(Purge(retention), database)
         try:
-            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging:
+            async with (
+                relay.running(),
+                live.running(),
+                forgetting,
+                importing.forgetting(),
+                purging,
+                uses.writing(database),
+                forgetting_keys(database),
+                ending_streams(database, live),
+            ):
                 yield
         finally:
             await publisher.close()
@@ -119,6 +136,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             history_router,
             comments_router,
             calendar_feeds_router,
+            api_keys_router,
         ],
         body_limits={
             API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,

@@ -14,14 +14,14 @@ from fastapi.security import HTTPBearer
 from starlette.routing import BaseRoute
 
 from chassis.errors import ForbiddenError, UnauthenticatedError
-from chassis.identity.permissions import Permission, roles_with
+from chassis.identity.permissions import NEVER_IN_A_KEY, Permission, roles_with
 from chassis.identity.principal import Principal
 from chassis.logging import get_logger
 from chassis.rate_limits.admission import admit
 
 _logger = get_logger(__name__)
 # Declares the scheme in the OpenAPI document; the header itself is read by the authenticators.
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider")
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider, or an API key")
 
 
 class InvalidCredentialError(Exception):
@@ -94,9 +94,16 @@ class Guard:
             ForbiddenError: Of the guard's own kind: the credential does not give the permission.
         """
         if not user.may(self.permission):
-            roles = " or ".join(roles_with(self.permission))
-            raise self.refusal(f"This needs the permission {self.permission}, which the role {roles} has.")
+            raise self.refusal(self._missing(user))
         return user
+
+    def _missing(self, user: Principal) -> str:
+        if not user.could(self.permission):
+            roles = " or ".join(roles_with(self.permission))
+            return f"This needs the permission {self.permission}, which the role {roles} has."
+        if self.permission in NEVER_IN_A_KEY:
+            return f"This needs the permission {self.permission}, which no API key has; sign in instead."
+        return f"This needs the scope {self.permission}, which the API key does not have."
 
 
 def requires(permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError) -> Any:  # noqa: ANN401
