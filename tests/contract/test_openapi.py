@@ -39,7 +39,7 @@ each_operation = pytest.mark.parametrize(("service", "path", "method", "operatio
 each_service = pytest.mark.parametrize("service", SERVICES)
 
 # Routes that are no part of the API: for machines of the operator, for daprd, for people.
-HIDDEN: Final = re.compile(r"/(metrics|openapi\.json|docs(/.*)?|dapr/.*|events/.*)")
+HIDDEN: Final = re.compile(r"/(metrics|openapi\.json|docs(/.*)?|dapr/.*|events/.*|internal/.*)")
 # The address of a feed holds its token, for which OpenAPI has no security scheme.
 OPEN: Final = re.compile(r"/health/.*|/api/v1/calendars/{token}\.ics")
 

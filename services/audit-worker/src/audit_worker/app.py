@@ -12,6 +12,7 @@ from audit_worker.trail.service import record_events
 from chassis.dead_letters.delivery import counting_open_letters, keeping_failed, subscribe_to_dead_letters
 from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
+from chassis.identity.introspection import taking_api_keys
 from chassis.service import create_service
 from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
@@ -26,7 +27,7 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
         title="Taskwire audit-worker",
         description="The tamper-evident audit trail: one entry for every committed change of every task.",
         routers=[trail_router, gaps_router, dead_letters_router],
-        background=_observing,
+        background=_in_background,
     )
     database, token = app.state.database, settings.app_api_token.get_secret_value()
     dapr_app = subscribe_to_tasks(
@@ -45,6 +46,7 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _observing(app: FastAPI) -> AsyncIterator[None]:
-    async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+async def _in_background(app: FastAPI) -> AsyncIterator[None]:
+    database, settings = app.state.database, app.state.settings
+    async with observing_gaps(database), counting_open_letters(database), taking_api_keys(app, settings):
         yield

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from chassis.dead_letters.delivery import counting_open_letters, keeping_failed, subscribe_to_dead_letters
 from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.gaps import observing_gaps
+from chassis.identity.introspection import taking_api_keys
 from chassis.service import create_service
 from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from notifier.inbox.routes import router as inbox_router
@@ -25,7 +26,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
         title="Taskwire notifier",
         description="Tells people what happened to their tasks.",
         routers=[inbox_router, dead_letters_router],
-        background=_observing,
+        background=_in_background,
     )
     database, token = app.state.database, settings.app_api_token.get_secret_value()
     dapr_app = subscribe_to_tasks(
@@ -44,6 +45,7 @@ def create_app(settings: NotifierSettings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _observing(app: FastAPI) -> AsyncIterator[None]:
-    async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+async def _in_background(app: FastAPI) -> AsyncIterator[None]:
+    database, settings = app.state.database, app.state.settings
+    async with observing_gaps(database), counting_open_letters(database), taking_api_keys(app, settings):
         yield

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from chassis.paths import API_PREFIX
 from chassis.service import create_service
 from task_api.api_keys.authenticator import ApiKeyAuthenticator
+from task_api.api_keys.introspection import router as introspection_router
 from task_api.api_keys.routes import router as api_keys_router
 from task_api.api_keys.service import ApiKeys
 from task_api.api_keys.upkeep import ending_streams, forgetting_keys
@@ -86,7 +87,8 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
         app.state.api_keys, uses = ApiKeys(settings.peppers, cursors), KeyUses()
-        app.state.authenticators.insert(0, ApiKeyAuthenticator(app.state.database, settings.peppers, uses))
+        app.state.api_key_authenticator = ApiKeyAuthenticator(app.state.database, settings.peppers, uses)
+        app.state.authenticators.insert(0, app.state.api_key_authenticator)
         app.state.task_export = TaskExport(app.state.database)
         app.state.transfers = Transfers(
             per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
@@ -144,6 +146,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         },
         background=relaying,
     )
+    app.include_router(introspection_router)
     install_replay(app, idempotency)
     app.state.rate_limits.give(ROUTE_BUDGETS)
     return app

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSettings
+from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSecret, ServiceSettings
 from task_api.api_keys.peppers import Peppers
 
 
@@ -17,6 +17,7 @@ class TaskApiSettings(ServiceSettings):
             development only.
         api_key_peppers: What API keys are hashed with, as `id:secret,id:secret`, the current one first; the same in
             every replica. Optional in development only.
+        introspection_secret: Demanded of services that ask what an API key is; without it nobody may.
         sync_cursor_days: How long a cursor holds.
         task_retention_days: How long a deleted task can be restored, and is told to those who keep a copy; longer than
             any cursor holds.
@@ -47,6 +48,7 @@ class TaskApiSettings(ServiceSettings):
     """Those of all users together."""
 
     api_key_peppers: SecretStr | None = None
+    introspection_secret: ServiceSecret | None = None
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
     task_retention_days: Annotated[int, Field(ge=2, le=36_500)] = 60

@@ -11,6 +11,8 @@ from devstack.layout import HOST, MAX_SERVICES, Ports
 
 AUTH_ISSUER: Final = "taskwire-dev"
 AUTH_AUDIENCE: Final = "taskwire"
+INTROSPECTION_PATH: Final = "/internal/api-keys/introspect"
+"""Of task-api, where the other services ask what an API key is."""
 DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
 """Largest record of a dead-letter topic: what `tasks` takes (1 MiB) and what daprd adds to it."""
 
