@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import structlog
 from fastapi import FastAPI
 from sqlalchemy import text
 
@@ -63,6 +64,7 @@ async def test_a_key_acts_for_its_owner(client: httpx2.AsyncClient, database: Da
     assert made.status_code == 201
     assert [task["title"] for task in (await client.get(TASKS, headers=ALICE)).json()["items"]] == ["by a script"]
     assert await value(database, "SELECT payload->'actor' FROM outbox") == {"id": "alice"}
+    assert "api_key" not in structlog.contextvars.get_contextvars(), "the next request is somebody else's"
     again = await client.post(TASKS, json={"title": "by a script"}, headers=ALICE | {"Idempotency-Key": "k"})
     assert (again.headers["Idempotent-Replayed"], again.json()) == ("true", made.json())
 
@@ -162,9 +164,17 @@ def _checked(begin: str) -> str:
     return begin + api_key_text._checksum(begin)
 
 
-async def test_a_key_ends_when_it_was_said_that_it_would(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_key_ends_when_it_was_said_that_it_would(
+    client: httpx2.AsyncClient, database: Database, app: FastAPI
+) -> None:
     key = await make_key(client, expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     assert await status_of(client, key["key"]) == 200
+    principal = await app.state.authenticators[0].verify(key["key"])
+    assert principal.expires_at == datetime.fromisoformat(key["expires_at"]).timestamp(), "for streams"
+    await client.post(f"{KEYS}/{key['id']}/rotate", json={"overlap_seconds": 60}, headers=ALICE)
+    ends_earlier = (await app.state.authenticators[0].verify(key["key"])).expires_at
+    assert ends_earlier is not None
+    assert ends_earlier < principal.expires_at, "with its overlap"
     await execute(database, "UPDATE api_keys SET expires_at = now()")
     answer = await client.get(TASKS, headers=sent_with(key["key"]))
     assert (answer.status_code, answer.json()["detail"]) == (401, "The API key has expired.")
