@@ -16,6 +16,7 @@ STRONG = {
     "TASKWIRE_AUTH_ISSUER": "https://id.example",
     "TASKWIRE_AUTH_AUDIENCE": "taskwire",
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
+    "TASKWIRE_API_KEY_PEPPERS": f"new:{secrets.token_urlsafe(32)},old:{secrets.token_urlsafe(32)}",
 }
 FOR_DEVELOPMENT_ONLY = "auth_hs256_secret"
 SOUNDS_SECRET = re.compile(r"(secret|password|token|private|credential|_keys?$)")

@@ -1,5 +1,6 @@
 """What API keys are hashed with: rotated under keys in use, required in production, told to nobody."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -71,10 +72,10 @@ async def test_a_pepper_is_rotated_under_keys_that_are_in_use(database_url: str,
     [
         (None, "set TASKWIRE_API_KEY_PEPPERS"),
         ("", "id:secret pairs"),
-        ("s3cr3t" * 9, "id:secret pairs"),
-        ("Upper:" + "s3cr3t" * 9, "id:secret pairs"),
-        (f"a:{'s3cr3t' * 9},a:{'t' * 32}", "number 2 is none"),
-        ("a:s3cr3t", "at least 32 bytes, number 1 has less"),
+        ("Q7-vXb9LcKd2" * 9, "id:secret pairs"),
+        ("Upper:" + "Q7-vXb9LcKd2" * 9, "id:secret pairs"),
+        (f"a:{'Q7-vXb9LcKd2' * 9},a:{'t' * 32}", "number 2 is none"),
+        ("a:Q7-vXb9LcKd2", "at least 32 bytes, number 1 has less"),
     ],
 )
 def test_in_production_peppers_must_be_set_and_strong_and_are_in_no_message(
@@ -84,10 +85,13 @@ def test_in_production_peppers_must_be_set_and_strong_and_are_in_no_message(
         "environment": "production",
         "auth_hs256_secret": None,
         "auth_jwks_url": "https://id.example.com/k",
-        "cursor_secret": "c" * 32,
+        "cursor_secret": secrets.token_urlsafe(32),
+        "DAPR_API_TOKEN": secrets.token_urlsafe(32),
+        "APP_API_TOKEN": secrets.token_urlsafe(33),
+        "database_url": f"postgresql://it:{secrets.token_urlsafe(24)}@db.example/it",
     }
     with pytest.raises(ValueError, match=complaint) as refusal:
         settings_for(TaskApiSettings, **production, api_key_peppers=peppers)
-    assert "s3cr3t" not in str(refusal.value)
-    good = settings_for(TaskApiSettings, **production, api_key_peppers=f"a:{'s3cr3t' * 9}")
-    assert "s3cr3t" not in repr(good) + repr(good.peppers)
+    assert "Q7-vXb9LcKd2" not in str(refusal.value)
+    good = settings_for(TaskApiSettings, **production, api_key_peppers=f"a:{'Q7-vXb9LcKd2' * 9}")
+    assert "Q7-vXb9LcKd2" not in repr(good) + repr(good.peppers)

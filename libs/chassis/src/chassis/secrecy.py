@@ -27,7 +27,7 @@ _GUESSED_FIRST: Final = (
 _LOOKS_SECRET: Final = (
     r"(?i:\b(?:bearer|basic)[ +]+)[A-Za-z0-9._~+/=-]{8,}",
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?",
-    r"\btw[a-z]+_[A-Za-z0-9_-]{16,}",
+    r"\btw[a-z]*_[A-Za-z0-9_-]{16,}",
     r"(?<=://)[^\s\"\\/@:]*:[^\s\"\\/@]+(?=@)",
 )
 

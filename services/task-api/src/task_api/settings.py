@@ -3,10 +3,15 @@
 import hmac
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
 from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSecret, ServiceSettings
 from task_api.api_keys.peppers import Peppers
+
+
+def _peppers(value: object) -> object:
+    return Peppers.read(value) if isinstance(value, str) else value
 
 
 class TaskApiSettings(ServiceSettings):
@@ -47,7 +52,7 @@ class TaskApiSettings(ServiceSettings):
     transfers_per_replica: Annotated[int, Field(ge=1, le=1000)] = 20
     """Those of all users together."""
 
-    api_key_peppers: SecretStr | None = None
+    api_key_peppers: Annotated[dict[str, SecretStr] | None, NoDecode, BeforeValidator(_peppers)] = None
     introspection_secret: ServiceSecret | None = None
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
@@ -69,11 +74,6 @@ class TaskApiSettings(ServiceSettings):
     def _keys_can_be_hashed(self) -> Self:
         if self.api_key_peppers is None and self.environment != "development":
             raise ValueError("set TASKWIRE_API_KEY_PEPPERS: API keys are hashed with it")
-        if self.api_key_peppers is not None:
-            try:
-                Peppers.parse(self.api_key_peppers.get_secret_value())
-            except ValueError as error:
-                raise ValueError(f"TASKWIRE_API_KEY_PEPPERS {error}") from None
         return self
 
     @model_validator(mode="after")
@@ -95,6 +95,6 @@ class TaskApiSettings(ServiceSettings):
     def peppers(self) -> Peppers:
         """What API keys are hashed with; in development made of the key of cursors."""
         if self.api_key_peppers is not None:
-            return Peppers.parse(self.api_key_peppers.get_secret_value())
+            return Peppers.of({name: one.get_secret_value() for name, one in self.api_key_peppers.items()})
         made = hmac.digest(self.cursor_key, b"taskwire api keys 1", "sha256").hex()
-        return Peppers.parse(f"development:{made}")
+        return Peppers.of({"development": made})

@@ -23,21 +23,26 @@ class Peppers:
     _secrets: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def of(cls, secrets: Mapping[str, str]) -> Self:
+        """Take secrets by their ids, the current one first."""
+        return cls(next(iter(secrets)), {name: secret.encode() for name, secret in secrets.items()})
+
+    @staticmethod
+    def read(text: str) -> dict[str, str]:
         """Read `id:secret,id:secret`, the current one first.
 
         Raises:
             ValueError: It cannot be read, or a secret is too short; the message holds none of them.
         """
-        found: dict[str, bytes] = {}
+        found: dict[str, str] = {}
         for number, part in enumerate(text.split(","), 1):
             name, separator, secret = part.strip().partition(":")
             if not separator or not _ID.fullmatch(name) or name in found:
                 raise ValueError(f"needs id:secret pairs with ids of their own (a-z, 0-9, -), number {number} is none")
             if len(secret.encode()) < MIN_SECRET_BYTES:
                 raise ValueError(f"needs secrets of at least {MIN_SECRET_BYTES} bytes, number {number} has less")
-            found[name] = secret.encode()
-        return cls(next(iter(found)), found)
+            found[name] = secret
+        return found
 
     def __contains__(self, pepper_id: str) -> bool:
         return pepper_id in self._secrets
