@@ -10,5 +10,7 @@ ROUTE_BUDGETS: Final[RouteBudgets] = {
     ("POST", "/tasks/import"): TRANSFER,
     ("POST", "/calendar-feeds"): CREDENTIAL,
     ("POST", "/calendar-feeds/{feed_id}/rotate"): CREDENTIAL,
+    ("POST", "/api-keys"): CREDENTIAL,
+    ("POST", "/api-keys/{key_id}/rotate"): CREDENTIAL,
     ("GET", "/calendars/{token}.ics"): SECRET_ADDRESS,
 }
