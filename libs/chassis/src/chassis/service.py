@@ -162,7 +162,9 @@ async def _key_source(settings: ServiceSettings) -> AsyncIterator[KeySource]:
         return
     # No timeout of the client's own: the policy of the call bounds each attempt as a whole.
     async with httpx2.AsyncClient(timeout=None, follow_redirects=False) as client:
-        yield JwksKeys(str(settings.auth_jwks_url), client)
+        keys = JwksKeys(str(settings.auth_jwks_url), client, max_age=settings.auth_jwks_max_age)
+        async with keys.refreshing():
+            yield keys
 
 
 def run_service(package: str, settings_class: type[SettingsT], create_app: Callable[[SettingsT], FastAPI]) -> None:

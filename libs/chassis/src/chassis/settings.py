@@ -61,6 +61,7 @@ class ServiceSettings(EdgeSettings):
     auth_audience: Annotated[str, Field(min_length=1)]
     auth_hs256_secret: SecretStr | None = None
     auth_jwks_url: HttpUrl | None = None
+    auth_jwks_max_age: Annotated[int, Field(ge=600, le=604_800)] = 86_400
     auth_clock_skew: Annotated[int, Field(ge=0, le=300)] = 30
 
     dapr_http_port: Annotated[Port, Field(validation_alias="DAPR_HTTP_PORT")] = 3500
