@@ -100,7 +100,10 @@ def test_it_says_who_may_call_it(service: str, path: str, method: str, operation
     if OPEN.fullmatch(path):
         assert operation["security"] == []
         return
-    assert [schemes[name]["scheme"] for needed in operation["security"] for name in needed] == ["bearer"]
+    assert [schemes[name]["scheme"] for needed in operation["security"] for name in needed] == [
+        "bearer",
+        "taskwire-hmac-sha256",
+    ]
 
 
 @each_operation

@@ -10,10 +10,13 @@ from typing import Final
 
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
 
 from audit_worker.app import create_app as create_audit_worker
 from audit_worker.settings import AuditWorkerSettings
-from chassis.identity import ROLES, Permission, operations_of
+from chassis.database import get_db
+from chassis.identity import ROLES, Permission, get_current_user, operations_of
 from chassis.identity.permissions import EVERYBODY, NEVER_IN_A_KEY, permissions_of, roles_with
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 from chassis.testing import settings_for
@@ -102,6 +105,24 @@ def test_the_openapi_document_names_the_permission_of_every_operation(service: t
         if "x-permission" in operation
     }
     assert described == {operation: permission for permission, of_it in GUARDED[name].items() for operation in of_it}
+
+
+def calls_in_order(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield from calls_in_order(dependency)
+    yield dependant.call
+
+
+def test_no_route_holds_a_connection_while_it_finds_out_who_calls(service: tuple[str, FastAPI]) -> None:
+    """A signed request takes a connection for its nonce: with one held already, a full pool would wait for itself."""
+    walked = 0
+    for context in iter_route_contexts(service[1].routes):
+        dependant = getattr(context, "dependant", None)
+        calls = list(calls_in_order(dependant)) if isinstance(dependant, Dependant) else []
+        if get_db in calls and get_current_user in calls:
+            walked += 1
+            assert calls.index(get_current_user) < calls.index(get_db), context.path
+    assert walked
 
 
 @pytest.mark.parametrize(

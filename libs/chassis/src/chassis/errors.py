@@ -93,11 +93,11 @@ class UnauthenticatedError(ApiError):
 
     status, code = 401, "unauthenticated"
     documented_headers: ClassVar[Mapping[str, str]] = {
-        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` when a token was sent'
+        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` when a token was sent; '
+        '`Taskwire-HMAC-SHA256 error="invalid_signature"` when a signature was'
     }
 
-    def __init__(self, detail: str, *, credential_given: bool = True) -> None:
-        challenge = 'Bearer error="invalid_token"' if credential_given else "Bearer"
+    def __init__(self, detail: str, *, challenge: str = 'Bearer error="invalid_token"') -> None:
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
 

@@ -20,6 +20,7 @@ from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.framing import FramingMiddleware
 from chassis.health import database_check, health_router
 from chassis.identity.jwks import JwksKeys
+from chassis.identity.proxy import SignedRequestMiddleware, accepting_proxies
 from chassis.identity.tokens import KeySource, SharedSecret, TokenAuthenticator, TokenVerifier
 from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
@@ -73,6 +74,7 @@ def create_service(
         open requests are waited for. `background` may put authenticators of the service's own before the one of tokens
         in `app.state.authenticators`.
     """
+    name = package.replace("_", "-")
     limits = _rate_limits(settings, package)
     app = DescribedService(
         title=title,
@@ -80,12 +82,12 @@ def create_service(
         version=api_version,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(settings, background, requests := OpenRequests(), limits),
+        lifespan=_lifespan(settings, name, background, requests := OpenRequests(), limits),
         telemetry=request_telemetry(),
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
     )
     app.state.settings = settings
-    app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
+    app.state.database = database = open_database(settings, application_name=name)
     app.state.rate_limits = limits
     app.state.at_stop = []
     app.state.readiness = {"database": database_check(database, package)}
@@ -98,6 +100,8 @@ def create_service(
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     routes = app.router.routes
     app.add_middleware(MethodsMiddleware, routes=routes, refuse=partial(method_not_allowed, routes))
+    if settings.proxy_keys:
+        app.add_middleware(SignedRequestMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
     app.add_middleware(SlowBodyMiddleware, seconds=settings.body_timeout)
     app.add_middleware(RateLimitMiddleware, limits=limits)
@@ -128,7 +132,7 @@ def _rate_limits(settings: ServiceSettings, package: str) -> RateLimits:
 
 
 def _lifespan(
-    settings: ServiceSettings, background: Background | None, requests: OpenRequests, limits: RateLimits
+    settings: ServiceSettings, name: str, background: Background | None, requests: OpenRequests, limits: RateLimits
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -143,7 +147,9 @@ def _lifespan(
                 audience=settings.auth_audience,
                 clock_skew=settings.auth_clock_skew,
             )
-            app.state.authenticators = [TokenAuthenticator(verifier)]
+            of_proxies, beside = accepting_proxies(app, settings, name)
+            await stack.enter_async_context(beside)
+            app.state.authenticators = [*of_proxies, TokenAuthenticator(verifier)]
             if background is not None:
                 await stack.enter_async_context(background(app))
             _logger.info("started", environment=settings.environment, port=settings.port)

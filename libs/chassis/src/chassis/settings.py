@@ -12,6 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 from chassis.edge_settings import EdgeSettings
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
+from chassis.proxy_settings import ProxyKeys, ProxyRoles
 from chassis.secrecy import secret_values, weakness
 
 ENV_PREFIX = "TASKWIRE_"
@@ -63,6 +64,8 @@ class ServiceSettings(EdgeSettings):
     auth_jwks_url: HttpUrl | None = None
     auth_jwks_max_age: Annotated[int, Field(ge=600, le=604_800)] = 86_400
     auth_clock_skew: Annotated[int, Field(ge=0, le=300)] = 30
+    proxy_keys: ProxyKeys = Field(default_factory=dict)
+    proxy_roles: ProxyRoles = ()
 
     dapr_http_port: Annotated[Port, Field(validation_alias="DAPR_HTTP_PORT")] = 3500
     dapr_grpc_port: Annotated[Port, Field(validation_alias="DAPR_GRPC_PORT")] = 50001

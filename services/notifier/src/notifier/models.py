@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
 from chassis.dead_letters.models import add_dead_letter_tables
+from chassis.identity.proxy.nonces import add_nonce_table
 from chassis.inbox import add_inbox_tables
 from chassis.migrations import service_metadata
 
@@ -18,3 +19,4 @@ class Model(SQLModel):
 
 add_inbox_tables(Model.metadata)
 add_dead_letter_tables(Model.metadata)
+add_nonce_table(Model.metadata)

@@ -5,12 +5,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPBase
 from starlette.routing import BaseRoute
 
 from chassis.errors import ForbiddenError, UnauthenticatedError
@@ -20,12 +21,27 @@ from chassis.logging import get_logger
 from chassis.rate_limits.admission import admit
 
 _logger = get_logger(__name__)
-# Declares the scheme in the OpenAPI document; the header itself is read by the authenticators.
+# These declare the schemes in the OpenAPI document; the header itself is read by the authenticators.
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider, or an API key")
+_signature = HTTPBase(
+    scheme="taskwire-hmac-sha256",
+    scheme_name="ProxySignature",
+    auto_error=False,
+    description="Signature of a trusted proxy, which says for whom it asks: docs/identity.md. "
+    "Taken where the service has keys of proxies.",
+)
 
 
 class InvalidCredentialError(Exception):
-    """The credential does not hold; the message is safe to show."""
+    """The credential does not hold; the message is safe to show.
+
+    Attributes:
+        scheme: What to authenticate with instead.
+        error: What is wrong, for programs.
+    """
+
+    scheme: ClassVar[str] = "Bearer"
+    error: ClassVar[str] = "invalid_token"
 
 
 class Authenticator(Protocol):
@@ -56,15 +72,20 @@ class PermissionDeniedError(ForbiddenError):
     code = "permission_denied"
 
 
-async def get_current_user(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
+async def get_current_user(
+    request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_signature)]
+) -> Principal:
     """Give a route its verified caller.
 
     Raises:
         UnauthenticatedError: No credential, or one that does not hold.
         RateLimitedError: The caller has used up a budget.
     """
-    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-    scheme, credential = scheme.lower(), credential.strip()
+    lines = request.headers.getlist("Authorization")
+    if len(lines) > 1:  # whoever stands before us may have read the other one
+        raise UnauthenticatedError("Send one `Authorization` header.")
+    scheme, _, credential = "".join(lines).partition(" ")
+    scheme, credential = scheme.lower(), credential.strip(" ")
     authenticators: Sequence[Authenticator] = request.app.state.authenticators
     for authenticator in authenticators if credential else ():
         if authenticator.recognizes(scheme, credential):
@@ -72,10 +93,11 @@ async def get_current_user(request: Request, _: Annotated[object, Depends(_beare
                 principal = await authenticator.authenticate(request, credential)
             except InvalidCredentialError as error:
                 _logger.info("credential refused", kind=type(authenticator).__name__, reason=str(error))
-                raise UnauthenticatedError(str(error)) from error
+                challenge = f'{error.scheme} error="{error.error}"'
+                raise UnauthenticatedError(str(error), challenge=challenge) from error
             await admit(request.scope, principal.id)
             return principal
-    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
+    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", challenge="Bearer")
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
