@@ -59,10 +59,15 @@ async def kinds() -> AsyncIterator[dict[str, Kind]]:
         shared = await stack.enter_async_context(asking(url, proxy_keys=PROXY_KEYS))
         by_jwks = await stack.enter_async_context(asking(url, auth_hs256_secret=None, auth_jwks_url=f"{keys}/jwks"))
         token = token_of(private, ISSUER, AUDIENCE)
+        made = await shared.post(
+            "/api/v1/api-keys", json={"name": "bench", "scopes": ["tasks:read"]}, headers=bearer("alice")
+        )
+        key = {"Authorization": f"Bearer {made.json()['key']}"}
         yield {
             "none, an open route": Kind(shared, "/open", dict),
             "HS256, shared secret": Kind(shared, "/me", lambda: bearer("alice")),
             "EdDSA, JWKS": Kind(by_jwks, "/me", lambda: {"Authorization": f"Bearer {token}"}),
+            "API key": Kind(shared, "/me", lambda: key),
             "HMAC, trusted proxy": Kind(shared, "/me", Signed(target="/me").headers),
         }
 

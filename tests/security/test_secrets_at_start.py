@@ -17,6 +17,7 @@ STRONG = {
     "TASKWIRE_AUTH_AUDIENCE": "taskwire",
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
     "TASKWIRE_RATE_LIMIT_STORE": f"valkeys://:{secrets.token_urlsafe(24)}@store.example:6379/0",
+    "TASKWIRE_PROXY_KEYS": f"new:{secrets.token_urlsafe(32)},old:{secrets.token_urlsafe(32)}",
     "TASKWIRE_API_KEY_PEPPERS": f"new:{secrets.token_urlsafe(32)},old:{secrets.token_urlsafe(32)}",
 }
 FOR_DEVELOPMENT_ONLY = "auth_hs256_secret"

@@ -30,7 +30,8 @@ async def from_a_service(request: Request) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     knows_it = wanted is not None and hmac.compare_digest(given.encode(), wanted.get_secret_value().encode())
     if scheme.lower() != "bearer" or not knows_it:
-        raise UnauthenticatedError("This is for services of Taskwire.", credential_given=bool(given))
+        challenge = 'Bearer error="invalid_token"' if given else "Bearer"
+        raise UnauthenticatedError("This is for services of Taskwire.", challenge=challenge)
 
 
 def get_authenticator(request: Request) -> ApiKeyAuthenticator:
