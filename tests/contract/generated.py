@@ -93,6 +93,8 @@ def send(
         "checks": {
             # Cursors, parents and positions that fit the document may still be wrong; tests of their own say when.
             "positive_data_acceptance": {"enabled": False},
+            # Among what breaks a rule are URLs of many kilobytes.
+            "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 409, 413, 414, 415, 422]},
             # The one required header is the credential, and `ignored_auth` knows how to leave it out.
             "missing_required_header": {"enabled": False},
         },

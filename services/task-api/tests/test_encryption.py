@@ -81,6 +81,7 @@ def test_no_bit_of_a_ciphertext_can_be_changed() -> None:
         (f"weak:{base64.b64encode(b'0' * 32).decode()}", "the key 'weak' is not random"),
         ("odd:%%%", "the key 'odd' is not base64"),
     ],
+    ids=range(8),  # not the keys, which are random: every process that runs tests must call them the same
 )
 def test_keys_that_cannot_be_used_are_refused_by_name(text: str, why: str) -> None:
     with pytest.raises(InvalidKeysError, match=why):
@@ -94,6 +95,7 @@ def production(**more: object) -> dict[str, object]:
         "auth_jwks_url": "https://id.example/jwks",
         "cursor_secret": secrets.token_urlsafe(32),
         "erasure_secret": secrets.token_urlsafe(32),
+        "api_key_peppers": f"one:{secrets.token_urlsafe(32)}",
     } | more
 
 

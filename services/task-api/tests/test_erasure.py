@@ -203,7 +203,7 @@ async def test_a_replica_that_has_not_heard_of_it_yet_adds_nothing_either(
     app: FastAPI, client: httpx2.AsyncClient, database: Database, method: str, path: str, body: dict[str, str]
 ) -> None:
     await erase(client, "alice")
-    app.state.admission = None  # what a gate is that has not read yet
+    app.state.account_gate = None  # what a gate is that has not read yet
     before = await holding(database, "alice")
     answer = await client.request(method, path, json=body, headers=bearer("alice"))
     assert (answer.status_code, answer.json()["code"]) == (410, "account_erased")

@@ -34,6 +34,13 @@ def bulk(count: int) -> Ask:
 
 
 ME: Final = "/api/v1/users/me"
+
+
+def key(path: str = "", **fields: object) -> Ask:
+    body = fields if path else {"name": "x", "scopes": ["tasks:read"]} | fields
+    return "POST", f"/api/v1/api-keys{path}", {"json": body}
+
+
 PAST: Final[dict[str, Ask]] = {
     "title, characters at most": new(title="x" * 201),
     "description, characters at most": new(description="x" * 10_001),
@@ -78,7 +85,14 @@ PAST: Final[dict[str, Ask]] = {
     "characters of a locale": ("PATCH", ME, {"json": {"locale": "en-" + "x" * 33}}),
     "bytes of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": "x" * 16_384}}}),
     "levels of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": {"b": {"c": {"d": {"e": {}}}}}}}}),
+    "characters of the name of an API key": key(name="x" * 101),
+    "scopes of an API key": key(scopes=["tasks:read"] * 21),
+    "seconds that secrets of an API key overlap": key("/1/rotate", overlap_seconds=604_801),
+    "API keys on a page, at most": ("GET", "/api/v1/api-keys?limit=201", {}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
+    "bytes of a URL": listed("q=" + "x" * (8_193 - len(TASKS) - len("q="))),
+    "headers of a request": ("GET", TASKS, {"headers": ALICE | {f"X-{number}": "x" for number in range(100)}}),
+    "bytes of the headers of a request": ("GET", TASKS, {"headers": ALICE | {"X-Large": "x" * 16_384}}),
 }  # fmt: skip
 
 

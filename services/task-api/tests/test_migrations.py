@@ -151,6 +151,23 @@ async def test_profiles_and_erasures_go_and_come_back_beside_data_that_stay(empt
     await connection.close()
 
 
+async def test_api_keys_come_and_go_and_come_again_beside_data(empty_url: str) -> None:
+    await asyncio.to_thread(upgrade, "task_api", empty_url)
+    connection = await asyncpg.connect(empty_url)
+    new = {"name": "x", "scopes": ["tasks:read", "tasks:write"]}
+    for turn in range(2):
+        async with serving(create_app(settings_for(TaskApiSettings, empty_url))) as client:
+            made = await client.post("/api/v1/api-keys", json=new, headers=bearer("alice"))
+            key = {"Authorization": f"Bearer {made.json()['key']}"}
+            assert (await client.post("/api/v1/tasks", json={"title": "x"}, headers=key)).status_code == 201
+        assert await connection.fetchval("SELECT count(*) FROM api_key_secrets") == 1
+        await asyncio.to_thread(downgrade, "task_api", empty_url, "0008")
+        assert await connection.fetchval("SELECT to_regclass('api_keys') IS NULL")
+        await asyncio.to_thread(upgrade, "task_api", empty_url)
+        assert await connection.fetchval("SELECT count(*) FROM tasks") == turn + 1
+    await connection.close()
+
+
 async def test_replicas_may_migrate_at_once(empty_url: str) -> None:
     settings = settings_for(TaskApiSettings, empty_url)
     environment = os.environ | {

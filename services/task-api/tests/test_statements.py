@@ -19,6 +19,7 @@ from chassis.testing import bearer
 
 TASKS: Final = "/api/v1/tasks"
 FEEDS: Final = "/api/v1/calendar-feeds"
+KEYS: Final = "/api/v1/api-keys"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 WHOLE: Final[dict[str, JsonValue]] = {
     "title": "y",
@@ -94,9 +95,17 @@ OPERATIONS: Final = {
     "revoke_calendar_feed": Asked("DELETE", f"{FEEDS}/{{feed}}", "DELETE"),
     "get_profile": Asked("GET", ME, "SELECT"),
     "patch_profile": Asked("PATCH", ME, "SELECT INSERT", {"name": "Alice", "email": "a@example.org"}),
-    "erase_account": Asked("DELETE", ME, "INSERT DELETE INSERT SELECT SELECT", {"confirm": "{owner}"}),
+    "erase_account": Asked("DELETE", ME, "INSERT DELETE DELETE INSERT SELECT SELECT", {"confirm": "{owner}"}),
     "get_erasure": Asked("GET", f"{ME}/erasure/{{erasure}}", "SELECT SELECT", before="erase"),
     "export_account": Asked("GET", f"{ME}/export", "SELECT SELECT SELECT SELECT SELECT"),
+    "list_api_keys": Asked("GET", f"{KEYS}?total=true", "SELECT SELECT"),
+    "get_api_key": Asked("GET", f"{KEYS}/{{key}}", "SELECT"),
+    "create_api_key": Asked("POST", KEYS, "SELECT SELECT INSERT INSERT", {"name": "z", "scopes": ["tasks:read"]}),
+    "change_api_key": Asked("PATCH", f"{KEYS}/{{key}}", "SELECT UPDATE", {"name": "z"}),
+    "rotate_api_key": Asked(
+        "POST", f"{KEYS}/{{key}}/rotate", "SELECT DELETE UPDATE INSERT UPDATE", {"overlap_seconds": 60}
+    ),
+    "revoke_api_key": Asked("DELETE", f"{KEYS}/{{key}}", "SELECT UPDATE DELETE"),
     "read_calendar_feed": Asked("GET", "/api/v1/calendars/{token}.ics", "SELECT SELECT"),
 }
 ELSEWHERE: Final = {
@@ -111,7 +120,7 @@ def test_every_operation_has_its_statements_counted(app: FastAPI) -> None:
 
 
 async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int) -> dict[str, JsonValue]:
-    """Make a task with so many below it and so many comments, another task, and a calendar feed; give their names."""
+    """Make a task with so many below it and so many comments, another task, a feed and an API key; give their names."""
     ids = []
     for _ in range(2):
         made = await client.post(TASKS, json={"title": "x", "due_at": "2030-01-01T00:00:00Z"}, headers=headers)
@@ -121,12 +130,14 @@ async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int)
     assert made.json()["failed"] == 0
     comments = [await client.post(f"{TASKS}/{ids[0]}/comments", json={"body": "x"}, headers=headers) for _ in below]
     feed = (await client.post(FEEDS, json={"name": "x"}, headers=headers)).json()
+    key = (await client.post(KEYS, json={"name": "x", "scopes": ["tasks:read"]}, headers=headers)).json()
     return {
         "id": ids[0],
         "other": ids[1],
         "comment": comments[-1].json()["id"],
         "feed": feed["id"],
         "token": feed["token"],
+        "key": key["id"],
     }
 
 

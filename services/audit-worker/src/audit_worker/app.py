@@ -15,6 +15,7 @@ from chassis.dead_letters.routes import router as dead_letters_router
 from chassis.erased_subjects import ErasedSubjects
 from chassis.erasure import Erasure, confirming_publisher
 from chassis.gaps import observing_gaps
+from chassis.identity.introspection import taking_api_keys
 from chassis.service import create_service
 from chassis.subscriptions import BulkSubscribe, subscribe_to_tasks
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC
@@ -27,8 +28,9 @@ def create_app(settings: AuditWorkerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def background(app: FastAPI) -> AsyncIterator[None]:
+        database = app.state.database
         try:
-            async with observing_gaps(app.state.database), counting_open_letters(app.state.database):
+            async with observing_gaps(database), counting_open_letters(database), taking_api_keys(app, settings):
                 yield
         finally:
             await publisher.close()

@@ -10,6 +10,12 @@ from chassis.erased_subjects import ErasedSubjects
 from chassis.paths import API_PREFIX
 from chassis.publisher import DaprPublisher
 from chassis.service import create_service
+from task_api.api_keys.authenticator import ApiKeyAuthenticator
+from task_api.api_keys.introspection import router as introspection_router
+from task_api.api_keys.routes import router as api_keys_router
+from task_api.api_keys.service import ApiKeys
+from task_api.api_keys.upkeep import ending_streams, forgetting_keys
+from task_api.api_keys.uses import KeyUses
 from task_api.calendar_feeds.routes import router as calendar_feeds_router
 from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.intake import CommentIntake
@@ -34,6 +40,7 @@ from task_api.portability.transfers import Transfers
 from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.quick_add.routes import router as quick_add_router
 from task_api.quick_add.service import QuickAdd
+from task_api.route_budgets import ROUTE_BUDGETS
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -89,6 +96,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
+        app.state.api_keys, uses = ApiKeys(settings.peppers, cursors), KeyUses()
+        app.state.api_key_authenticator = ApiKeyAuthenticator(app.state.database, settings.peppers, uses)
+        app.state.authenticators.insert(0, app.state.api_key_authenticator)
         app.state.task_export = TaskExport(app.state.database)
         app.state.transfers = Transfers(
             per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
@@ -106,7 +116,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.at_stop.append(live.end_streams)
         keys = settings.keyring
         app.state.profiles, app.state.account_export = Profiles(keys), AccountExport(app.state.database, keys)
-        app.state.admission = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
+        app.state.account_gate = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
         app.state.erasures = Erasures(outbox, erased, gate)
         pace = Pace(settings.erasure_settle, settings.erasure_ask_again, settings.erasure_alarm)
         saga = Saga(app.state.database, outbox, pace)
@@ -120,6 +130,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
                     purging_deleted_tasks(Purge(retention), app.state.database),
                     gate.reading(),
                     saga.running(),
+                    uses.writing(app.state.database),
+                    forgetting_keys(app.state.database),
+                    ending_streams(app.state.database, live),
                 ):
                     await stack.enter_async_context(background)
                 yield
@@ -144,6 +157,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             calendar_feeds_router,
             users_router,
             erasure_router,
+            api_keys_router,
         ],
         body_limits={
             API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,
@@ -151,7 +165,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         },
         background=relaying,
     )
+    app.include_router(introspection_router)
     install_replay(app, idempotency)
+    app.state.rate_limits.give(ROUTE_BUDGETS)
     install_refusal(app)
     app.state.refusal_of_erased = AccountErasedError
     subscribe_to_accounts(

@@ -3,10 +3,16 @@
 import hmac
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
 
-from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSettings
+from chassis.settings import MIN_SECRET_BYTES, Seconds, ServiceSecret, ServiceSettings
+from task_api.api_keys.peppers import Peppers
 from task_api.encryption import InvalidKeysError, Keyring
+
+
+def _peppers(value: object) -> object:
+    return Peppers.read(value) if isinstance(value, str) else value
 
 
 class TaskApiSettings(ServiceSettings):
@@ -15,6 +21,9 @@ class TaskApiSettings(ServiceSettings):
     Attributes:
         cursor_secret: Signs the cursors of lists and of the feed; the same in every replica. Optional in
             development only.
+        api_key_peppers: What API keys are hashed with, as `id:secret,id:secret`, the current one first; the same in
+            every replica. Optional in development only.
+        introspection_secret: Demanded of services that ask what an API key is; without it nobody may.
         sync_cursor_days: How long a cursor holds.
         task_retention_days: How long a deleted task can be restored, and is told to those who keep a copy; longer than
             any cursor holds.
@@ -44,6 +53,8 @@ class TaskApiSettings(ServiceSettings):
     transfers_per_replica: Annotated[int, Field(ge=1, le=1000)] = 20
     """Those of all users together."""
 
+    api_key_peppers: Annotated[dict[str, SecretStr] | None, NoDecode, BeforeValidator(_peppers)] = None
+    introspection_secret: ServiceSecret | None = None
     cursor_secret: SecretStr | None = None
     sync_cursor_days: Annotated[int, Field(ge=1, le=3650)] = 30
     task_retention_days: Annotated[int, Field(ge=2, le=36_500)] = 60
@@ -88,6 +99,12 @@ class TaskApiSettings(ServiceSettings):
         return self
 
     @model_validator(mode="after")
+    def _keys_can_be_hashed(self) -> Self:
+        if self.api_key_peppers is None and self.environment != "development":
+            raise ValueError("set TASKWIRE_API_KEY_PEPPERS: API keys are hashed with it")
+        return self
+
+    @model_validator(mode="after")
     def _no_client_misses_a_tombstone(self) -> Self:
         if self.task_retention_days <= self.sync_cursor_days:
             raise ValueError(
@@ -101,3 +118,11 @@ class TaskApiSettings(ServiceSettings):
         """The key cursors are signed with; in development that of the tokens does, of which replicas have the same."""
         secret = self.cursor_secret or self.auth_hs256_secret
         return secret.get_secret_value().encode() if secret is not None else b""
+
+    @property
+    def peppers(self) -> Peppers:
+        """What API keys are hashed with; in development made of the key of cursors."""
+        if self.api_key_peppers is not None:
+            return Peppers.of({name: one.get_secret_value() for name, one in self.api_key_peppers.items()})
+        made = hmac.digest(self.cursor_key, b"taskwire api keys 1", "sha256").hex()
+        return Peppers.of({"development": made})

@@ -42,10 +42,13 @@ def rows(table: str, condition: str) -> EraseSome:
 
 
 _OF_OWN_TASKS: Final = "task_id IN (SELECT id FROM tasks WHERE owner_id = :subject)"
+_OF_OWN_KEYS: Final = "key_id IN (SELECT id FROM api_keys WHERE owner_id = :subject)"
 _LEAF: Final = "owner_id = :subject AND NOT EXISTS (SELECT FROM tasks AS below WHERE below.parent_id = tasks.id)"
 
 STEPS: Final = (
     ErasureStep("calendar_feeds", rows("calendar_feeds", "owner_id = :subject"), at_once=True),
+    ErasureStep("api_key_secrets", rows("api_key_secrets", _OF_OWN_KEYS), at_once=True),
+    ErasureStep("api_keys", rows("api_keys", "owner_id = :subject")),
     ErasureStep("comments_written", rows("comments", "author_id = :subject")),
     ErasureStep("comments_received", rows("comments", _OF_OWN_TASKS)),
     ErasureStep("completions", rows("completions", "owner_id = :subject")),

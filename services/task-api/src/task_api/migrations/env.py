@@ -1,5 +1,6 @@
 """Alembic's door into this service; everything it does is in the chassis."""
 
+import task_api.api_keys.models
 import task_api.calendar_feeds.models
 import task_api.comments.models
 import task_api.erasure.models

@@ -42,7 +42,7 @@ def get_streams(request: Request) -> ChangeStreams:
 async def get_subscription(user: FeedRead, request: Request) -> AsyncIterator[Subscription]:
     """Give a stream its place among those that are open; it is free again when the answer has ended, however it did."""
     live: LiveFeed = request.app.state.live_feed
-    with live.subscribed(user.id) as subscription:
+    with live.subscribed(user.id, user.key_id) as subscription:
         yield subscription
 
 
@@ -111,8 +111,8 @@ async def stream_changes(
 ) -> EventStreamResponse:
     """Stream the caller's changes as server-sent events, from a cursor on or from now on.
 
-    The stream ends when the token expires or the replica stops; the client then comes back with `Last-Event-ID` and
-    misses nothing.
+    The stream ends when the token or the API key does, or the replica stops; the client then comes back with
+    `Last-Event-ID` and misses nothing.
     """
     known = None
     if last_event_id:
