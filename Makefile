@@ -65,7 +65,7 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2)
 	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
-bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; ARGS=--rate 200)
+bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
 
 fuzz: prepare ## Send what can be made of the OpenAPI documents, check every answer: EXAMPLES=500 SEED=7

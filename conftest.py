@@ -35,7 +35,7 @@ _LONGEST_FIRST = (
     "tests/lifecycle/test_lifecycle.py",
     "tests/e2e/test_breakers.py",
     "services/task-api/tests/test_bulk_equivalence.py",
-    "services/task-api/tests/test_publisher.py",
+    "libs/chassis/tests/test_publisher.py",
     "tests/contract/test_generated_requests.py",
     "tools/devstack/tests/test_stack.py",
 )

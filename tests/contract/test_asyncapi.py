@@ -13,7 +13,14 @@ from pydantic import JsonValue
 from task_events import TaskEventType
 from task_events.asyncapi import asyncapi_document, message_name
 from task_events.json_schema import Json
-from task_events.topics import AUDIT_DEAD_LETTER_TOPIC, NOTIFIER_DEAD_LETTER_TOPIC, TASKS_PARTITIONS, TASKS_TOPIC
+from task_events.topics import (
+    ACCOUNTS_PARTITIONS,
+    ACCOUNTS_TOPIC,
+    AUDIT_DEAD_LETTER_TOPIC,
+    NOTIFIER_DEAD_LETTER_TOPIC,
+    TASKS_PARTITIONS,
+    TASKS_TOPIC,
+)
 
 OFFICIAL: Final = json.loads((Path(__file__).parent / "asyncapi" / "3.1.0.schema.json").read_bytes())
 DOCUMENT: Final = asyncapi_document()
@@ -56,6 +63,7 @@ def test_it_names_the_topics_as_the_broker_has_them() -> None:
     kafka = [part(channels, name, "bindings", "kafka") for name in channels]
     assert [(binding["topic"], binding["partitions"]) for binding in kafka] == [
         (TASKS_TOPIC, TASKS_PARTITIONS),
+        (ACCOUNTS_TOPIC, ACCOUNTS_PARTITIONS),
         (AUDIT_DEAD_LETTER_TOPIC, 1),
         (NOTIFIER_DEAD_LETTER_TOPIC, 1),
     ]

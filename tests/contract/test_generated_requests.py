@@ -23,6 +23,8 @@ SEED: Final = int(os.environ["FUZZ_SEED"]) if "FUZZ_SEED" in os.environ else Non
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 SECRETS: Final = {("POST", "/api/v1/engagements/invitations/accept")}
 """What wants a secret in its body that only another answer has; test_engagements.py gives it."""
+ENDS_THE_CALLER: Final = {"erase_account", "get_erasure"}
+"""What succeeds only for somebody who is refused everything else: services/task-api/tests/test_erasure.py."""
 each_service = pytest.mark.parametrize("service", SERVICES)
 
 
@@ -39,7 +41,9 @@ async def test_every_answer_to_a_caller_is_as_documented(service: str, databases
     sys.stdout.write(f"{service}: {found}\n")
     assert not found.failures, shown(found)
     # A test that cannot fail would be one whose requests are all refused before they mean anything.
-    for path, method, _ in operations(document_of(service)):
+    for path, method, operation in operations(document_of(service)):
+        if operation["operationId"] in ENDS_THE_CALLER:
+            continue
         answers = found.answers[f"{method} {path}"]
         if (method, path) in SECRETS:
             continue

@@ -9,6 +9,7 @@ import pytest
 
 from chassis.consumer import DELIVERY_TIMEOUT
 from chassis.health import CHECK_TIMEOUT
+from chassis.identity import introspection
 from chassis.identity.jwks import FETCH_FLOOR, POLICY
 from chassis.resilience import CallPolicy
 from chassis.settings import ServiceSettings
@@ -100,7 +101,11 @@ def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     assert row_of("dapr-publish")[1].startswith(f"{tasks.relay_publish_timeout:g} s;")
     assert row_of("jwks")[1].startswith(f"{POLICY.timeout:g} s")
     assert row_of("jwks")[2].startswith(f"{POLICY.attempts - 1}, with jitter")
+    assert row_of("introspection")[1].startswith(f"{introspection.POLICY.timeout:g} s")
+    assert row_of("introspection")[2].startswith(f"{introspection.POLICY.attempts - 1}, with jitter")
+    assert f"in the last {introspection.POSITIVE_FOR:g} s" in row_of("introspection")[4]
     assert f"one fetch in {FETCH_FLOOR:g} s" in row_of("jwks")[3]
+    assert row_of("rate-limit-store")[1] == f"{database.rate_limit_store_timeout:g} s"
 
 
 def test_the_sidecars_figures_are_those_of_its_resource() -> None:

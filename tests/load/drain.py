@@ -22,10 +22,10 @@ import asyncpg
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from chassis.publisher import DaprPublisher
 from chassis.testing import make_task_event
 from devstack.polling import within
 from devstack.stack_under_test import StackUnderTest
-from task_api.outbox.publisher import DaprPublisher
 from task_events import TaskEvent, TaskEventType
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 

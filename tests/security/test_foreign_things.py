@@ -5,12 +5,14 @@ one says what it is the id of.
 """
 
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 from tests.e2e.conftest import PATIENCE, Person
+from tests.security.conftest import Enter
 from tests.security.test_guards import apps
 from typing_extensions import override
 
@@ -19,6 +21,7 @@ from devstack.polling import within
 Json = dict[str, Any]
 SECRET: Final = "the-victims-own-words"
 PREFIX: Final = "/api/v1"
+NOBODYS: Final = defaultdict(lambda: str(2**62), erasure_id="00000000-0000-4000-8000-000000000000")
 OPEN_BY_TOKEN: Final = {"token"}
 """Parameters that are credentials themselves: guessing one is `test_guessed_credentials`."""
 
@@ -67,15 +70,18 @@ class Belongings:
 
 
 @pytest.fixture
-async def belongings(victim: Person) -> Belongings:
+async def belongings(victim: Person, enter: Enter) -> Belongings:
     task = await victim.create_task(f"{SECRET} in a title", description=SECRET, tags=[SECRET])
     deleted = await victim.create_task(f"{SECRET} deleted")
     assert (await victim.ask("DELETE", f"/tasks/{deleted['id']}")).status_code == 204
     comment = await victim.ask("POST", f"/tasks/{task['id']}/comments", {"body": SECRET})
     feed = await victim.ask("POST", "/calendar-feeds", {"name": SECRET})
-    assert (comment.status_code, feed.status_code) == (201, 201), (comment.text, feed.text)
-    engagement = (await victim.ask("POST", "/engagements", {"name": SECRET})).json()
-    invitation = await victim.ask("POST", f"/engagements/{engagement['id']}/invitations", {"role": "owner"})
+    key = await victim.ask("POST", "/api-keys", {"name": SECRET, "scopes": ["tasks:read", "tasks:write"]})
+    engagement = await victim.ask("POST", "/engagements", {"name": SECRET})
+    made = {"comment_id": comment, "feed_id": feed, "key_id": key, "engagement_id": engagement}
+    invitations = f"/engagements/{engagement.json()['id']}/invitations"
+    made["invitation_id"] = await victim.ask("POST", invitations, {"role": "owner"})
+    assert [one.status_code for one in made.values()] == [201] * 5, [one.text for one in made.values()]
     told: list[Json] = []
 
     async def notified() -> bool:
@@ -83,8 +89,12 @@ async def belongings(victim: Person) -> Belongings:
         return len(told) >= 3
 
     assert await within(PATIENCE, notified, 0.1)
-    ids = {"task_id": task["id"], "comment_id": comment.json()["id"], "feed_id": feed.json()["id"]}
-    ids |= {"engagement_id": engagement["id"], "invitation_id": invitation.json()["id"], "user_id": victim.name}
+    ids: dict[str, int | str] = {name: response.json()["id"] for name, response in made.items()}
+    ids |= {"task_id": task["id"], "user_id": victim.name}
+    leaver = enter("leaver")
+    erasure = await leaver.ask("DELETE", "/users/me", {"confirm": leaver.name})
+    assert erasure.status_code == 202, erasure.text
+    ids |= {"erasure_id": erasure.json()["id"]}
     return Belongings(ids | {"notification_id": told[0]["id"], "letter_id": 1}, task)
 
 
@@ -96,6 +106,7 @@ async def everything(victim: Person) -> list[Json]:
         "/tasks?completed=true",
         "/calendar-feeds",
         "/engagements",
+        "/api-keys",
         "/completions",
         "/tasks/changes",
     ):
@@ -127,7 +138,7 @@ async def test_somebody_elses_id_gives_nothing(
 async def test_an_id_that_nobody_has_is_not_found(attacker: Person, operation: Operation) -> None:
     response = await attacker.ask(
         operation.method,
-        operation.path.removeprefix(PREFIX).format(**dict.fromkeys(operation.parameters, 2**62)),
+        operation.path.removeprefix(PREFIX).format_map(NOBODYS),
         operation.example,
         service=operation.service,
     )
@@ -205,7 +216,7 @@ async def test_the_trail_and_the_inbox_take_no_word_of_the_caller_for_who_they_a
 
 
 def test_the_walk_goes_through_what_has_ids() -> None:
-    known = {"task_id", "comment_id", "feed_id", "notification_id", "letter_id"}
+    known = {"task_id", "comment_id", "feed_id", "key_id", "notification_id", "letter_id", "erasure_id"}
     known |= {"engagement_id", "invitation_id", "user_id"}
     assert {name for one in REACHABLE for name in one.parameters} == known
-    assert len(REACHABLE) >= 24
+    assert len(REACHABLE) >= 28

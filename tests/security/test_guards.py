@@ -10,10 +10,13 @@ from typing import Final
 
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
 
 from audit_worker.app import create_app as create_audit_worker
 from audit_worker.settings import AuditWorkerSettings
-from chassis.identity import ROLES, Permission, operations_of
+from chassis.database import get_db
+from chassis.identity import ROLES, Permission, get_current_user, operations_of
 from chassis.identity.permissions import EVERYBODY, NEVER_IN_A_KEY, permissions_of, roles_with
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 from chassis.testing import settings_for
@@ -42,8 +45,14 @@ GUARDED: Final[dict[str, dict[Permission, set[str]]]] = {
             "create_engagement", "rename_engagement", "delete_engagement", "change_role", "remove_member",
             "leave_engagement", "transfer_engagement", "create_invitation", "revoke_invitation", "accept_invitation",
         },
+        Permission.PROFILE_READ: {"get_profile", "export_account"},
+        Permission.PROFILE_WRITE: {"patch_profile"},
+        Permission.ACCOUNT_ERASE: {"erase_account", "get_erasure"},
         Permission.CALENDAR_FEEDS_READ: {"list_calendar_feeds"},
         Permission.CALENDAR_FEEDS_WRITE: {"create_calendar_feed", "rotate_calendar_feed", "revoke_calendar_feed"},
+        Permission.API_KEYS_MANAGE: {
+            "create_api_key", "list_api_keys", "get_api_key", "change_api_key", "rotate_api_key", "revoke_api_key",
+        },
     },
     "audit-worker": {
         Permission.AUDIT_READ: {"list_entries"},
@@ -58,7 +67,9 @@ OPEN: Final = {"openapi", "live", "ready", "metrics", "docs", "docs_asset"}
 """What anybody may read, of every service: it says nothing about anyone."""
 OPEN_BY_TOKEN: Final = {"read_calendar_feed"}
 """Whose path holds the credential."""
-FOR_THE_SIDECAR: Final = {"_get_subscriptions", "on_task_events", "on_dead_letter"}
+FOR_OUR_SERVICES: Final = {"introspect_api_key"}
+"""What our services ask each other; wants a secret of theirs (`test_introspection`)."""
+FOR_THE_SIDECAR: Final = {"_get_subscriptions", "on_task_events", "on_dead_letter", "on_account_event"}
 """What daprd calls; all but the list of subscriptions want its token (`test_subscriptions` of each consumer)."""
 
 
@@ -80,7 +91,7 @@ def test_every_operation_has_the_one_guard_that_is_written_down(service: tuple[s
     found = {
         operation.operation_id: {guard.permission for guard in operation.guards}
         for operation in operations_of(app.routes)
-        if operation.operation_id not in OPEN | OPEN_BY_TOKEN | FOR_THE_SIDECAR
+        if operation.operation_id not in OPEN | OPEN_BY_TOKEN | FOR_OUR_SERVICES | FOR_THE_SIDECAR
     }
     assert found == {operation: {permission} for operation, permission in expected.items()}
 
@@ -102,6 +113,24 @@ def test_the_openapi_document_names_the_permission_of_every_operation(service: t
         if "x-permission" in operation
     }
     assert described == {operation: permission for permission, of_it in GUARDED[name].items() for operation in of_it}
+
+
+def calls_in_order(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield from calls_in_order(dependency)
+    yield dependant.call
+
+
+def test_no_route_holds_a_connection_while_it_finds_out_who_calls(service: tuple[str, FastAPI]) -> None:
+    """A signed request takes a connection for its nonce: with one held already, a full pool would wait for itself."""
+    walked = 0
+    for context in iter_route_contexts(service[1].routes):
+        dependant = getattr(context, "dependant", None)
+        calls = list(calls_in_order(dependant)) if isinstance(dependant, Dependant) else []
+        if get_db in calls and get_current_user in calls:
+            walked += 1
+            assert calls.index(get_current_user) < calls.index(get_db), context.path
+    assert walked
 
 
 @pytest.mark.parametrize(

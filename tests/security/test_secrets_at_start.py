@@ -1,5 +1,6 @@
 """No service starts outside development with a secret that is missing or weak: every one there is, and a new one."""
 
+import base64
 import importlib
 import re
 import secrets
@@ -16,6 +17,10 @@ STRONG = {
     "TASKWIRE_AUTH_ISSUER": "https://id.example",
     "TASKWIRE_AUTH_AUDIENCE": "taskwire",
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
+    "TASKWIRE_ENCRYPTION_KEYS": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+    "TASKWIRE_RATE_LIMIT_STORE": f"valkeys://:{secrets.token_urlsafe(24)}@store.example:6379/0",
+    "TASKWIRE_PROXY_KEYS": f"new:{secrets.token_urlsafe(32)},old:{secrets.token_urlsafe(32)}",
+    "TASKWIRE_API_KEY_PEPPERS": f"new:{secrets.token_urlsafe(32)},old:{secrets.token_urlsafe(32)}",
 }
 FOR_DEVELOPMENT_ONLY = "auth_hs256_secret"
 SOUNDS_SECRET = re.compile(r"(secret|password|token|private|credential|_keys?$)")
@@ -105,3 +110,15 @@ def test_whatever_sounds_like_a_secret_is_kept_as_one(settings_class: type[Servi
     assert [
         name for name, field in fields if SOUNDS_SECRET.search(name) and not mentions_secret(field.annotation)
     ] == []
+
+
+def test_of_the_address_of_a_store_only_the_password_is_a_secret(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variable = "TASKWIRE_RATE_LIMIT_STORE"
+    environment.setenv(variable, "valkey://taskwire-valkey:6379")
+    assert variable not in load_settings(ServiceSettings).secrets()
+    environment.setenv(variable, f"valkey://:{WEAK}@valkey:6379")
+    message = refusal(ServiceSettings, capsys)
+    assert variable in message
+    assert WEAK not in message

@@ -91,8 +91,8 @@ async def peer_that(answer: Answer) -> AsyncIterator[Peer]:
 
 @asynccontextmanager
 async def service_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A service that takes its keys from there."""
-    settings = settings_for(ServiceSettings, auth_hs256_secret=None, auth_jwks_url=url)
+    """A service that takes its keys from there, when it is asked and not in the background."""
+    settings = settings_for(ServiceSettings)
     app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
     async with serving(app) as client, httpx2.AsyncClient(timeout=None) as http:
         keys = JwksKeys(url, http, policy=QUICK)

@@ -15,6 +15,7 @@ GOOD = {
     "TASKWIRE_AUTH_JWKS_URL": "https://id.example/api/auth/jwks",
     "DAPR_API_TOKEN": secrets.token_urlsafe(24),
     "APP_API_TOKEN": secrets.token_urlsafe(24),
+    "TASKWIRE_ERASURE_SECRET": secrets.token_urlsafe(32),
 }
 
 
@@ -38,7 +39,9 @@ def test_complete_settings_are_read(environment: pytest.MonkeyPatch) -> None:
     assert (settings.port, settings.dapr_api_token.get_secret_value()) == (8000, GOOD["DAPR_API_TOKEN"])
 
 
-@pytest.mark.parametrize("name", sorted(GOOD.keys() - {"TASKWIRE_ENVIRONMENT", "TASKWIRE_AUTH_JWKS_URL"}))
+@pytest.mark.parametrize(
+    "name", sorted(GOOD.keys() - {"TASKWIRE_ENVIRONMENT", "TASKWIRE_AUTH_JWKS_URL", "TASKWIRE_ERASURE_SECRET"})
+)
 def test_what_is_missing_is_named(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -140,4 +143,111 @@ def test_two_secrets_that_are_the_same_are_refused_and_both_are_named(
 
 def test_a_database_that_asks_for_no_password_needs_none(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TASKWIRE_DATABASE_URL", "postgresql://task_api@db.example/task_api")
-    assert load_settings(ServiceSettings).secrets().keys() == {"DAPR_API_TOKEN", "APP_API_TOKEN"}
+    assert load_settings(ServiceSettings).secrets().keys() == {
+        "DAPR_API_TOKEN",
+        "APP_API_TOKEN",
+        "TASKWIRE_ERASURE_SECRET",
+    }
+
+
+EDGES = {
+    "TASKWIRE_CORS_ORIGINS": "https://app.example.com, https://*.example.com",
+    "TASKWIRE_TRUSTED_PROXIES": "10.0.0.0/8, proxy.example",
+    "TASKWIRE_FORWARDED_HEADER": "x-real-ip",
+    "TASKWIRE_RATE_LIMIT_PER_USER": "0",
+    "TASKWIRE_HSTS": "maybe",
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_what_is_wrong_with_the_edge_is_named_and_nothing_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    environment.setenv(name, EDGES[name])
+    message = refusal(capsys)
+    assert name in message
+    assert EDGES[name] not in message
+
+
+def test_the_address_of_a_store_is_not_shown(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("TASKWIRE_RATE_LIMIT_STORE", "http://user:hunter2@store")
+    message = refusal(capsys)
+    assert "TASKWIRE_RATE_LIMIT_STORE" in message
+    assert "hunter2" not in message
+
+
+def test_lists_of_the_edge_are_read_with_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKWIRE_TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32,127.0.0.1")
+    networks = load_settings(ServiceSettings).trusted_proxies
+    assert [str(network) for network in networks] == ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32"]
+
+
+STRONG, STRONGER = "9f31c7d05ae8b264" * 2, "4e6b0d9a72c5f813" * 2
+
+
+def test_keys_and_roles_of_proxies_are_read(environment: pytest.MonkeyPatch) -> None:
+    assert load_settings(ServiceSettings).proxy_keys == {}
+    environment.setenv("TASKWIRE_PROXY_KEYS", f"edge-1:{STRONG}, edge-2:{STRONGER}")
+    environment.setenv("TASKWIRE_PROXY_ROLES", "auditor, admin")
+    settings = load_settings(ServiceSettings)
+    assert {name: key.get_secret_value() for name, key in settings.proxy_keys.items()} == {
+        "edge-1": STRONG,
+        "edge-2": STRONGER,
+    }
+    assert settings.proxy_roles == ("auditor", "admin")
+    assert STRONG not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (STRONG, "list of id:secret"),
+        (f"a b:{STRONG}", "list of id:secret"),
+        (f"edge:{STRONG},edge:{STRONGER}", "two keys edge"),
+        (f"edge:{STRONG[:31]}", "at least 32 bytes"),
+        ("edge:" + "ab" * 32, "random"),
+        (f"edge:{STRONG} x", "visible ASCII"),
+        (f"edge-1:{STRONG},edge-2:{STRONG}", "under two ids"),
+        (",".join(f"edge-{n}:{STRONG}{n}" for n in range(11)), "more than 10"),
+    ],
+)
+def test_weak_keys_of_proxies_are_refused_and_not_shown(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keys: str, reason: str
+) -> None:
+    environment.setenv("TASKWIRE_PROXY_KEYS", keys)
+    said = refusal(capsys)
+    assert "TASKWIRE_PROXY_KEYS" in said
+    assert reason in said
+    assert STRONG[:31] not in said
+
+
+@pytest.mark.parametrize("role", ["user", "root"])
+def test_a_role_that_cannot_be_given_is_refused(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    environment.setenv("TASKWIRE_PROXY_ROLES", role)
+    assert "TASKWIRE_PROXY_ROLES takes roles that can be given: admin, auditor" in refusal(capsys)
+
+
+@pytest.mark.parametrize("secret", [None, "short"])
+def test_without_a_strong_key_for_digests_of_erased_users_nothing_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], secret: str | None
+) -> None:
+    environment.delenv("TASKWIRE_ERASURE_SECRET")
+    if secret is not None:
+        environment.setenv("TASKWIRE_ERASURE_SECRET", secret)
+    message = refusal(capsys)
+    assert "TASKWIRE_ERASURE_SECRET" in message
+    assert "short" not in message
+
+
+def test_in_development_erased_users_are_recognised_by_the_secret_of_the_tokens(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TASKWIRE_ERASURE_SECRET", "TASKWIRE_AUTH_JWKS_URL"):
+        environment.delenv(name)
+    environment.setenv("TASKWIRE_ENVIRONMENT", "development")
+    environment.setenv("TASKWIRE_AUTH_HS256_SECRET", "s" * 32)
+    assert load_settings(ServiceSettings).erasure_key == b"s" * 32

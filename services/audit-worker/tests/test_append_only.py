@@ -28,7 +28,10 @@ async def read_chain(client: httpx2.AsyncClient) -> list[AuditEntryOut]:
     "statement",
     [
         "UPDATE audit_entries SET actor = 'nobody'",
-        "UPDATE audit_entries SET actor = 'nobody' WHERE sequence = 99",
+        "UPDATE audit_entries SET actor = 'erased', salt = '' WHERE sequence = 2",
+        "UPDATE audit_entries SET actor = 'nobody', salt = '', erased_at = now() WHERE sequence = 2",
+        "UPDATE audit_entries SET changes = '{}', erased_at = now() WHERE sequence = 2",
+        "UPDATE audit_entries SET actor = 'erased', salt = '', erased_at = now(), hash = repeat('a', 64)",
         """INSERT INTO audit_entries SELECT * FROM audit_entries WHERE sequence = 1
            ON CONFLICT (sequence) DO UPDATE SET actor = 'nobody'""",
         "DELETE FROM audit_entries WHERE sequence = 3",

@@ -63,13 +63,22 @@ def test_the_hashes_are_what_the_recipe_says() -> None:
     assert entry.hash == digest(chained)
 
 
+ERASED_CONTENT = {"salt": "", "owner_id": "erased", "actor": "erased", "changes": {}, "task": {}, "corr_id": ""}
+
+
 def test_the_chain_holds_when_content_is_erased() -> None:
     """Erasure takes the content and leaves its digest: what is chained does not change."""
     entries = make_chain(3)
-    erased = {"salt": "", "owner_id": "", "actor": "", "changes": {}, "task": {}, "corr_id": ""}
-    entries[1] = entries[1].model_copy(update=erased)
-    assert [fault.problem for fault in verify_chain(entries)] == ["the content does not fit its content_hash"]
+    entries[1] = entries[1].model_copy(update=ERASED_CONTENT)
+    assert verify_chain(entries) == []
     assert entries[1].hash == entry_hash(entries[1])
+
+
+@pytest.mark.parametrize("kept", ERASED_CONTENT)
+def test_an_entry_of_which_content_is_left_is_not_taken_for_erased(kept: str) -> None:
+    entries = make_chain(3)
+    entries[1] = entries[1].model_copy(update={k: v for k, v in ERASED_CONTENT.items() if k != kept})
+    assert [fault.sequence for fault in verify_chain(entries)] == [2]
 
 
 def test_the_hash_of_a_fixed_entry_never_changes() -> None:

@@ -201,4 +201,10 @@ async def test_daprd_is_told_to_deliver_records_as_they_are_and_together(
             "route": "/events/dead-letters",
             "metadata": {"rawPayload": "true"},
         },
+        {
+            "pubsubname": "pubsub",
+            "topic": "accounts",
+            "route": "/events/accounts",
+            "metadata": {"rawPayload": "true"},
+        },
     ]

@@ -13,9 +13,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings
-from audit_worker.trail.service import record_events
+from audit_worker.trail.service import Recorder
 from chassis import consumer
 from chassis.consumer import DELIVERY_TIMEOUT, EventConsumer, Record
+from chassis.erased_subjects import ErasedSubjects
 from chassis.event_samples import MALFORMED_DELIVERIES, NEWER_DELIVERIES
 from chassis.inbox import ReceivedEvent
 from chassis.testing import (
@@ -32,6 +33,7 @@ from chassis.testing import (
 from task_events import TaskEvent
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+RECORD = Recorder(ErasedSubjects(b"test")).record
 UNSTORABLE = "what this database refuses"
 CURSED = "what this service cannot do"
 
@@ -271,7 +273,7 @@ async def test_no_outage_however_long_is_the_fault_of_an_event(app: FastAPI, cli
 
     unreachable = create_app(settings_for(AuditWorkerSettings)).state.database
     keeper = Keeper()
-    for database, effect in ((app.state.database, frozen), (unreachable, record_events)):
+    for database, effect in ((app.state.database, frozen), (unreachable, RECORD)):
         taker = EventConsumer(database, effect, keeper)
         assert [await taker.consume([record_of(make_task_event())]) for _ in range(20)] == [["RETRY"]] * 20
     assert keeper.seen == []
@@ -293,7 +295,7 @@ async def test_a_schema_that_does_not_fit_is_the_fault_of_no_event(
 @pytest.mark.usefixtures("picky")
 async def test_whoever_keeps_failed_events_is_told_which_and_why(app: FastAPI, client: httpx2.AsyncClient) -> None:
     keeper = Keeper()
-    taker = EventConsumer(app.state.database, record_events, keeper)
+    taker = EventConsumer(app.state.database, RECORD, keeper)
     refused = make_task_event(2, title=UNSTORABLE)
     records = [record_of(make_task_event(1)), Record(b"{"), record_of(refused)]
     assert await taker.consume(records) == ["SUCCESS"] * 3
@@ -307,7 +309,7 @@ async def test_whoever_keeps_failed_events_is_told_which_and_why(app: FastAPI, c
 async def test_what_could_not_be_kept_is_delivered_again_alone_and_in_time(
     app: FastAPI, client: httpx2.AsyncClient, keeper: Keeper
 ) -> None:
-    taker = EventConsumer(app.state.database, record_events, keeper)
+    taker = EventConsumer(app.state.database, RECORD, keeper)
     async with asyncio.timeout(DELIVERY_TIMEOUT + 0.8):
         answers = await taker.consume([record_of(make_task_event(1)), Record(b"{")])
     assert answers == ["SUCCESS", "RETRY"]

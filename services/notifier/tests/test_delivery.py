@@ -164,6 +164,12 @@ async def test_daprd_is_told_what_to_deliver_where(client: httpx2.AsyncClient) -
             "route": "/events/dead-letters",
             "metadata": {"rawPayload": "true"},
         },
+        {
+            "pubsubname": "pubsub",
+            "topic": "accounts",
+            "route": "/events/accounts",
+            "metadata": {"rawPayload": "true"},
+        },
     ]
 
 

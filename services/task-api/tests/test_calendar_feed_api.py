@@ -119,7 +119,8 @@ async def test_what_opens_nothing_is_answered_alike_whatever_it_is(
             answer = await client.get(
                 f"{CALENDARS}/{token}.ics", headers={"X-Request-ID": "r-1", "X-Correlation-ID": "c"}
             )
-        answers.append((answer.status_code, answer.content, sorted(answer.headers.items()), sent))
+        headers = sorted(item for item in answer.headers.items() if item[0] != "ratelimit")  # one less each time
+        answers.append((answer.status_code, answer.content, headers, sent))
     assert [answer for answer in answers if answer != answers[0]] == []
     status, content, _, sent = answers[0]
     assert (status, sent) == (404, ["SELECT"])

@@ -34,6 +34,14 @@ def bulk(count: int) -> Ask:
     return "POST", f"{TASKS}/bulk", {"json": {"operations": [{"op": "delete", "id": 1}] * count}}
 
 
+ME: Final = "/api/v1/users/me"
+
+
+def key(path: str = "", **fields: object) -> Ask:
+    body = fields if path else {"name": "x", "scopes": ["tasks:read"]} | fields
+    return "POST", f"/api/v1/api-keys{path}", {"json": body}
+
+
 PAST: Final[dict[str, Ask]] = {
     "title, characters at most": new(title="x" * 201),
     "description, characters at most": new(description="x" * 10_001),
@@ -79,7 +87,19 @@ PAST: Final[dict[str, Ask]] = {
         "POST", "/api/v1/engagements/1/invitations",
         {"json": {"role": "viewer", "expires_at": (datetime.now(UTC) + timedelta(days=31)).isoformat()}},
     ),
+    "characters of a name": ("PATCH", ME, {"json": {"name": "x" * 201}}),
+    "characters of an e-mail address": ("PATCH", ME, {"json": {"email": "x" * 250 + "@example.org"}}),
+    "characters of a locale": ("PATCH", ME, {"json": {"locale": "en-" + "x" * 33}}),
+    "bytes of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": "x" * 16_384}}}),
+    "levels of the preferences": ("PATCH", ME, {"json": {"preferences": {"a": {"b": {"c": {"d": {"e": {}}}}}}}}),
+    "characters of the name of an API key": key(name="x" * 101),
+    "scopes of an API key": key(scopes=["tasks:read"] * 21),
+    "seconds that secrets of an API key overlap": key("/1/rotate", overlap_seconds=604_801),
+    "API keys on a page, at most": ("GET", "/api/v1/api-keys?limit=201", {}),
     "characters of a token": ("GET", TASKS, {"headers": {"Authorization": "Bearer " + "x" * 8_193}}),
+    "bytes of a URL": listed("q=" + "x" * (8_193 - len(TASKS) - len("q="))),
+    "headers of a request": ("GET", TASKS, {"headers": ALICE | {f"X-{number}": "x" for number in range(100)}}),
+    "bytes of the headers of a request": ("GET", TASKS, {"headers": ALICE | {"X-Large": "x" * 16_384}}),
 }  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from chassis.correlation import new_id
 from chassis.database import Database, DatabaseUnavailableError, open_database
+from chassis.publisher import PublishError, RefusedError
 from chassis.testing import make_task_event, settings_for
 from devstack.polling import within
 from task_api.outbox.models import OutboxEvent
-from task_api.outbox.publisher import PublishError, RefusedError
 from task_api.outbox.relay import Pass, Relay
 from task_api.outbox.repository import OutboxRepository
 from task_api.settings import TaskApiSettings

@@ -1,6 +1,7 @@
 """Sealed texts: only what was given out opens, to the letter."""
 
 import base64
+import secrets
 import string
 from typing import Any
 
@@ -14,6 +15,7 @@ from task_api.sealing import BrokenSealError, Seal
 from task_api.settings import TaskApiSettings
 
 TASKS, ALICE = "/api/v1/tasks", bearer("alice")
+CURSORS = secrets.token_urlsafe(32)
 SECRET, PURPOSE = b"a secret of thirty-two bytes long", b"a test"
 
 
@@ -89,10 +91,13 @@ async def test_a_cursor_of_a_list_has_one_spelling(client: httpx2.AsyncClient) -
 def test_in_production_the_secret_of_cursors_must_be_set() -> None:
     production: dict[str, Any] = {
         "environment": "production",
+        "database_url": "postgresql://task_api@127.0.0.1:1/nowhere",
         "auth_hs256_secret": None,
         "auth_jwks_url": "https://id.example.com/k",
+        "erasure_secret": secrets.token_urlsafe(32),
+        "encryption_keys": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }
-    for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), ("short", "at least 32 bytes")):
+    for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), (secrets.token_urlsafe(15), "at least 32 bytes")):
         with pytest.raises(ValueError, match=complaint):
             settings_for(TaskApiSettings, **production, cursor_secret=secret)
-    assert settings_for(TaskApiSettings, **production, cursor_secret="s" * 32).cursor_key == b"s" * 32
+    assert settings_for(TaskApiSettings, **production, cursor_secret=CURSORS).cursor_key == CURSORS.encode()

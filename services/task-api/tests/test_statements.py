@@ -20,6 +20,7 @@ from chassis.testing import bearer
 TASKS: Final = "/api/v1/tasks"
 ENGAGEMENTS: Final = "/api/v1/engagements"
 FEEDS: Final = "/api/v1/calendar-feeds"
+KEYS: Final = "/api/v1/api-keys"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
 WHOLE: Final[dict[str, JsonValue]] = {
     "title": "y",
@@ -32,6 +33,7 @@ WHOLE: Final[dict[str, JsonValue]] = {
     "recurrence": None,
 }
 FRIEND: Final = bearer("friend")
+ME: Final = "/api/v1/users/me"
 FEW: Final = 2
 MANY: Final = 40
 
@@ -112,6 +114,24 @@ OPERATIONS: Final = {
     "create_calendar_feed": Asked("POST", FEEDS, "SELECT SELECT INSERT", {"name": "z"}),
     "rotate_calendar_feed": Asked("POST", f"{FEEDS}/{{feed}}/rotate", "SELECT UPDATE"),
     "revoke_calendar_feed": Asked("DELETE", f"{FEEDS}/{{feed}}", "DELETE"),
+    "get_profile": Asked("GET", ME, "SELECT"),
+    "patch_profile": Asked("PATCH", ME, "SELECT INSERT", {"name": "Alice", "email": "a@example.org"}),
+    "erase_account": Asked(
+        "DELETE",
+        ME,
+        "INSERT DELETE SELECT SELECT SELECT SELECT DELETE DELETE DELETE INSERT SELECT SELECT",
+        {"confirm": "{owner}"},
+    ),
+    "get_erasure": Asked("GET", f"{ME}/erasure/{{erasure}}", "SELECT SELECT", before="erase"),
+    "export_account": Asked("GET", f"{ME}/export", "SELECT SELECT SELECT SELECT SELECT"),
+    "list_api_keys": Asked("GET", f"{KEYS}?total=true", "SELECT SELECT"),
+    "get_api_key": Asked("GET", f"{KEYS}/{{key}}", "SELECT"),
+    "create_api_key": Asked("POST", KEYS, "SELECT SELECT INSERT INSERT", {"name": "z", "scopes": ["tasks:read"]}),
+    "change_api_key": Asked("PATCH", f"{KEYS}/{{key}}", "SELECT UPDATE", {"name": "z"}),
+    "rotate_api_key": Asked(
+        "POST", f"{KEYS}/{{key}}/rotate", "SELECT DELETE UPDATE INSERT UPDATE", {"overlap_seconds": 60}
+    ),
+    "revoke_api_key": Asked("DELETE", f"{KEYS}/{{key}}", "SELECT UPDATE DELETE"),
     "read_calendar_feed": Asked("GET", "/api/v1/calendars/{token}.ics", "SELECT SELECT"),
 }
 ELSEWHERE: Final = {
@@ -126,7 +146,7 @@ def test_every_operation_has_its_statements_counted(app: FastAPI) -> None:
 
 
 async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int) -> dict[str, JsonValue]:
-    """Make a task with so many below it and so many comments, another task, and a calendar feed; give their names."""
+    """Make a task with so many below it and so many comments, another task, a feed and an API key; give their names."""
     ids = []
     for _ in range(2):
         made = await client.post(TASKS, json={"title": "x", "due_at": "2030-01-01T00:00:00Z"}, headers=headers)
@@ -139,6 +159,7 @@ async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int)
     other_space = (await client.post(ENGAGEMENTS, json={"name": "x"}, headers=FRIEND)).json()["id"]
     invited = f"{ENGAGEMENTS}/{other_space}/invitations"
     feed = (await client.post(FEEDS, json={"name": "x"}, headers=headers)).json()
+    key = (await client.post(KEYS, json={"name": "x", "scopes": ["tasks:read"]}, headers=headers)).json()
     return {
         "id": ids[0],
         "other": ids[1],
@@ -148,6 +169,7 @@ async def family(client: httpx2.AsyncClient, headers: dict[str, str], size: int)
         "space": space,
         "invitation": invitation,
         "invited": (await client.post(invited, json={"role": "viewer"}, headers=FRIEND)).json()["token"],
+        "key": key["id"],
     }
 
 
@@ -184,8 +206,12 @@ async def test_an_operation_takes_so_many_statements_for_few_tasks_and_for_many(
         headers = bearer(f"owner-{size}")
         names = await family(client, headers, size)
         task = f"{TASKS}/{names['id']}"
+        names["owner"] = f"owner-{size}"
         if asked.before == "delete":
             await client.delete(task, headers=headers)
+        elif asked.before == "erase":
+            erasure = await client.request("DELETE", ME, json={"confirm": names["owner"]}, headers=headers)
+            names["erasure"] = erasure.json()["id"]
         elif asked.before:
             await client.post(f"{task}/{asked.before}", headers=headers)
         path, body = asked.path.replace("{task}", task).format(**names), filled(asked.body, names)

@@ -129,8 +129,8 @@ def test_the_sidecar_reads_other_components_where_somebody_names_them() -> None:
     assert command.argv[command.argv.index("--config") + 1] == "/else/configuration.yaml"
 
 
-def test_a_consumer_is_called_once_at_a_time_and_a_publisher_keeps_its_sidecar_a_moment_longer() -> None:
+def test_an_app_is_called_once_at_a_time_and_a_publisher_keeps_its_sidecar_a_moment_longer() -> None:
     options = [sidecar_command(service, Path("/daprd"), PORTS, {}, Tokens("d", "a")).argv for service in SERVICES]
 
-    assert ["--app-max-concurrency" in argv for argv in options] == [False, True, True]
+    assert ["--app-max-concurrency" in argv for argv in options] == [True, True, True]
     assert ["--dapr-block-shutdown-duration" in argv for argv in options] == [True, False, False]

@@ -40,13 +40,18 @@ def current_corr_id() -> str:
 
 @contextmanager
 def correlated(*, corr_id: str, request_id: str = "") -> Iterator[None]:
-    """Set both ids for a block of work, in this context and in its log lines."""
+    """Set both ids for a block of work, in this context and in its log lines.
+
+    What else is bound to the log lines inside of it is let go with them.
+    """
     tokens = _request_id.set(request_id), _corr_id.set(corr_id)
     fields = {"corr_id": corr_id} | ({"request_id": request_id} if request_id else {})
+    before = structlog.contextvars.get_contextvars().keys()
     try:
         with structlog.contextvars.bound_contextvars(**fields):
             yield
     finally:
+        structlog.contextvars.unbind_contextvars(*(structlog.contextvars.get_contextvars().keys() - before))
         _request_id.reset(tokens[0])
         _corr_id.reset(tokens[1])
 

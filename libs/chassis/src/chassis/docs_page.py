@@ -21,7 +21,7 @@ _MEDIA_TYPES: Final = {
     "favicon-32x32.png": "image/png",
 }
 # The version is in the address of every asset: another version, another address.
-_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _PAGE_HEADERS: Final = {
     # Styles: Swagger UI sets style attributes. Images: its icons are data URLs.
     "Content-Security-Policy": (
@@ -29,8 +29,6 @@ _PAGE_HEADERS: Final = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-cache",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _PAGE: Final = """<!DOCTYPE html>
 <html lang="en">

@@ -25,7 +25,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 _MAX_FIELDS: Final = 20
 _SOME_REQUEST_ID: Final = "01a1fbfc-1054-7165-bf9a-d41f7bc8663b"
 _NOT_JSON: Final = "The body is not valid JSON."
-_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES: Final = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 _CODES: Final = {
     400: "malformed_json",  # the framework raises 400 only for a body it cannot read
     404: "route_not_found",
@@ -93,11 +93,11 @@ class UnauthenticatedError(ApiError):
 
     status, code = 401, "unauthenticated"
     documented_headers: ClassVar[Mapping[str, str]] = {
-        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` when a token was sent'
+        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` when a token was sent; '
+        '`Taskwire-HMAC-SHA256 error="invalid_signature"` when a signature was'
     }
 
-    def __init__(self, detail: str, *, credential_given: bool = True) -> None:
-        challenge = 'Bearer error="invalid_token"' if credential_given else "Bearer"
+    def __init__(self, detail: str, *, challenge: str = 'Bearer error="invalid_token"') -> None:
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.errors import problem_response
@@ -91,9 +92,13 @@ def _declared_size(scope: Scope) -> int:
 
 
 async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer, and take what is still on its way: else the kernel resets the connection, and the answer is lost."""
     detail = f"The body is larger than {limit} bytes."
     response = problem_response(413, "body_too_large", detail, headers={"Connection": "close"})
+    await answer_and_linger(response, scope, receive, send)
+
+
+async def answer_and_linger(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, and take what is still on its way: else the kernel resets the connection, and the answer is lost."""
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
     if b"expect" not in dict(scope["headers"]):  # who asked first has sent nothing yet, and will not

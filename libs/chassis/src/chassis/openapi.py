@@ -29,6 +29,9 @@ from chassis.errors import (
 from chassis.identity import Guard, operations_of
 from chassis.openapi_examples import NoExampleError, example_of, resolved
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
+from chassis.rate_limits.answers import HEADERS as RATE_LIMIT_HEADERS
+from chassis.rate_limits.answers import RateLimitedError
+from chassis.request_heads import HEADERS_TOO_LARGE, URL_TOO_LONG
 
 Json = dict[str, Any]
 
@@ -37,6 +40,7 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _GENERIC: Final = re.compile(r"(?P<name>\w+)\[(?P<of>\w+)\]")
 _OF_BODIES: Final = (
     (400, "malformed_json", "The body is not valid JSON."),
+    (408, "upload_stalled", "The body stopped arriving."),
     (413, "body_too_large", "The body is larger than the service takes."),
     (415, "unsupported_media_type", "Send the body as application/json."),
 )
@@ -61,7 +65,9 @@ class DescribedService(FastAPI):
         """Make the document, once."""
         if self.openapi_schema is None:
             self._hide_the_sidecars_routes()
-            self.openapi_schema = completed(super().openapi(), self._guards())
+            self.openapi_schema = completed(
+                super().openapi(), self._guards(), getattr(self.state, "refusal_of_erased", None)
+            )
         return self.openapi_schema
 
     def _hide_the_sidecars_routes(self) -> None:
@@ -75,12 +81,15 @@ class DescribedService(FastAPI):
         return {operation.operation_id: operation.guards for operation in operations_of(self.routes)}
 
 
-def completed(generated: Json, guards: Mapping[str, Sequence[Guard]]) -> Json:
+def completed(
+    generated: Json, guards: Mapping[str, Sequence[Guard]], refusal_of_erased: type[ApiError] | None = None
+) -> Json:
     """Give FastAPI's document with everything that is the same for every operation.
 
     Args:
         generated: What FastAPI made.
         guards: Those of every operation that has some, by operation id.
+        refusal_of_erased: What the service answers to those whose account is erased, where it does not let them pass.
     """
     document: Json = _with_names_for_generics(copy.deepcopy(generated))  # a copy: routes share what they declare
     components = document.setdefault("components", {})
@@ -91,11 +100,15 @@ def completed(generated: Json, guards: Mapping[str, Sequence[Guard]]) -> Json:
     schemas |= {**problem.pop("$defs", {}), "Problem": problem}
     components["schemas"] = dict(sorted(schemas.items()))
     components["headers"] = {
-        name: {"description": meaning, "required": True, "schema": {"type": "string"}} for name, meaning in _IDS.items()
+        name: {"description": meaning, "required": name in _IDS, "schema": {"type": "string"}}
+        for name, meaning in (_IDS | RATE_LIMIT_HEADERS).items()
     }
     for path, _, operation in operations(document):
         operation.setdefault("security", [])
-        _say_who_may(operation, guards.get(operation.get("operationId", ""), ()))
+        its_guards = guards.get(operation.get("operationId", ""), ())
+        _say_who_may(operation, its_guards)
+        if refusal_of_erased is not None and any(not guard.also_erased for guard in its_guards):
+            _add_class(operation["responses"], refusal_of_erased)
         _describe_errors(document, path, operation)
         _show_bodies(document, operation)
     return document
@@ -147,11 +160,15 @@ def _describe_errors(document: Json, path: str, operation: Json) -> None:
     if path.startswith(API_PREFIX):
         _add_class(responses, DatabaseUnavailableError)
         _add_class(responses, UnavailableError)
+        _add_class(responses, RateLimitedError)
+    _add(responses, *URL_TOO_LONG)
+    _add(responses, *HEADERS_TOO_LARGE)
     _add(responses, *_INTERNAL)
     operation["responses"] = dict(sorted(responses.items()))
+    common = _IDS | (RATE_LIMIT_HEADERS if path.startswith(API_PREFIX) else {})
     for response in responses.values():
         headers = response.setdefault("headers", {})
-        headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in _IDS}
+        headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in common}
 
 
 def _say_who_may(operation: Json, guards: Sequence[Guard]) -> None:

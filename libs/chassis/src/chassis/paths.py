@@ -5,5 +5,8 @@ from typing import Final
 API_PREFIX: Final = "/api/v1"
 """The features."""
 
+INTROSPECTION_PATH: Final = "/internal/api-keys/introspect"
+"""Where task-api tells other services what an API key is; no part of the API."""
+
 SIDECAR_PREFIXES: Final = ("/dapr/", "/events/")
 """What only daprd may call; no part of the API."""

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AnyUrl, PostgresDsn, RedisDsn, SecretBytes, SecretStr
 from structlog.typing import EventDict, ProcessorReturnValue, WrappedLogger
@@ -27,7 +27,7 @@ _GUESSED_FIRST: Final = (
 _LOOKS_SECRET: Final = (
     r"(?i:\b(?:bearer|basic)[ +]+)[A-Za-z0-9._~+/=-]{8,}",
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?",
-    r"\btw[a-z]+_[A-Za-z0-9_-]{16,}",
+    r"\btw[a-z]*_[A-Za-z0-9_-]{16,}",
     r"(?<=://)[^\s\"\\/@:]*:[^\s\"\\/@]+(?=@)",
 )
 
@@ -63,8 +63,10 @@ def _forms(secret: str) -> set[str]:
 
 
 def secret_values(value: object) -> Iterator[str]:
-    """Give every secret in a setting: a `SecretStr` or the password of an address, however deep in a collection."""
+    """Give every secret in a setting: a `SecretStr`, or of an address its password, however deep in a collection."""
     match value:
+        case SecretStr() if "://" in value.get_secret_value():  # of an address, the rest may be known to all
+            yield from filter(None, (unquote(urlsplit(value.get_secret_value()).password or ""),))
         case SecretStr():
             yield value.get_secret_value()
         case SecretBytes():

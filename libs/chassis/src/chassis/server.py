@@ -20,8 +20,10 @@ from typing_extensions import override
 
 from chassis.errors import problem_response
 from chassis.health import NotReadyError
+from chassis.http_protocol import protocol
 from chassis.logging import get_logger
 from chassis.metrics import route_of
+from chassis.request_heads import MAX_INCOMPLETE_HEAD_BYTES
 from chassis.settings import ServiceSettings
 
 _FAREWELL: Final = 0.5
@@ -111,6 +113,12 @@ class GracefulServer(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_grace,
+            http=protocol(head_timeout=settings.head_timeout),
+            h11_max_incomplete_event_size=MAX_INCOMPLETE_HEAD_BYTES,
+            ws="none",
+            # uvicorn believes every process of this host by default, and what FORWARDED_ALLOW_IPS says;
+            # chassis.client_address believes those in the settings.
+            proxy_headers=False,
         )
         super().__init__(config)
         self._app = app

@@ -11,13 +11,16 @@ import httpx2
 from fastapi import APIRouter, FastAPI
 
 from chassis.caching import PrivateCacheMiddleware
+from chassis.client_address import ClientAddressMiddleware
 from chassis.correlation import CorrelationMiddleware
+from chassis.cors import CorsMiddleware
 from chassis.database import Database, open_database
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.framing import FramingMiddleware
 from chassis.health import database_check, health_router
 from chassis.identity.jwks import JwksKeys
+from chassis.identity.proxy import SignedRequestMiddleware, accepting_proxies
 from chassis.identity.tokens import KeySource, SharedSecret, TokenAuthenticator, TokenVerifier
 from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
@@ -26,8 +29,15 @@ from chassis.metrics import ObservedMiddleware, metrics_router
 from chassis.migrations import upgrade
 from chassis.openapi import DescribedService
 from chassis.paths import API_PREFIX
+from chassis.rate_limits.admission import RateLimits
+from chassis.rate_limits.budgets import ADDRESS, FAILED_AUTHENTICATION, USER
+from chassis.rate_limits.counters import LocalCounters, SharedCounters
+from chassis.rate_limits.middleware import RateLimitMiddleware
+from chassis.request_heads import RequestHeadMiddleware
+from chassis.security_headers import SecurityHeadersMiddleware
 from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
+from chassis.slow_bodies import SlowBodyMiddleware
 from chassis.tracing import configure_tracing, request_telemetry, stop_tracing
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -59,23 +69,28 @@ def create_service(
         body_limits: Largest body, in bytes, of the paths that may bring more, or less, than the settings say.
 
     Returns:
-        The application; `app.state.database` is the pool, and what is in `app.state.at_stop` is called when the
-        process is about to end, before open requests are waited for. `background` may put authenticators of the
-        service's own before the one of tokens in `app.state.authenticators`.
+        The application; `app.state.database` is the pool, `app.state.rate_limits` takes the routes that may be asked
+        less often than others, and what is in `app.state.at_stop` is called when the process is about to end, before
+        open requests are waited for. `background` may put authenticators of the service's own before the one of tokens
+        in `app.state.authenticators`, and an `AccountGate` in `app.state.account_gate`.
     """
+    name = package.replace("_", "-")
+    limits = _rate_limits(settings, package)
     app = DescribedService(
         title=title,
         description=description,
         version=api_version,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(settings, background, requests := OpenRequests()),
+        lifespan=_lifespan(settings, name, background, requests := OpenRequests(), limits),
         telemetry=request_telemetry(),
         generate_unique_id_function=lambda route: route.name,  # what generated clients call the method
     )
     app.state.settings = settings
-    app.state.database = database = open_database(settings, application_name=package.replace("_", "-"))
+    app.state.database = database = open_database(settings, application_name=name)
+    app.state.rate_limits = limits
     app.state.at_stop = []
+    app.state.account_gate = None
     app.state.readiness = {"database": database_check(database, package)}
     app.include_router(health_router)
     app.include_router(metrics_router)
@@ -86,23 +101,46 @@ def create_service(
     # Last added is outermost: ids first, so that whatever happens inside is logged and answered with them.
     routes = app.router.routes
     app.add_middleware(MethodsMiddleware, routes=routes, refuse=partial(method_not_allowed, routes))
+    if settings.proxy_keys:
+        app.add_middleware(SignedRequestMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, of_paths=body_limits)
+    app.add_middleware(SlowBodyMiddleware, seconds=settings.body_timeout)
+    app.add_middleware(RateLimitMiddleware, limits=limits)
     app.add_middleware(FramingMiddleware)
+    app.add_middleware(RequestHeadMiddleware)
     app.add_middleware(CutOffMiddleware, requests=requests)
     app.add_middleware(ObservedMiddleware)
     app.add_middleware(PrivateCacheMiddleware)
+    if settings.cors_origins:  # outside of all that refuses, as a page may read only what has these headers
+        app.add_middleware(CorsMiddleware, origins=settings.cors_origins)
+    app.add_middleware(ClientAddressMiddleware, proxies=settings.trusted_proxies, header=settings.forwarded_header)
     app.add_middleware(CorrelationMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, hsts=settings.hsts)
     return app
 
 
+def _rate_limits(settings: ServiceSettings, package: str) -> RateLimits:
+    store, timeout = settings.rate_limit_store, settings.rate_limit_store_timeout
+    counters = (
+        LocalCounters() if store is None else SharedCounters(store.get_secret_value(), service=package, timeout=timeout)
+    )
+    numbers = {
+        USER: settings.rate_limit_per_user,
+        ADDRESS: settings.rate_limit_per_address,
+        FAILED_AUTHENTICATION: settings.rate_limit_failed_authentications,
+    }
+    return RateLimits(counters, of=numbers)
+
+
 def _lifespan(
-    settings: ServiceSettings, background: Background | None, requests: OpenRequests
+    settings: ServiceSettings, name: str, background: Background | None, requests: OpenRequests, limits: RateLimits
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database: Database = app.state.database
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
+            stack.push_async_callback(limits.counters.close)
             keys = await stack.enter_async_context(_key_source(settings))
             verifier = TokenVerifier(
                 keys,
@@ -110,7 +148,9 @@ def _lifespan(
                 audience=settings.auth_audience,
                 clock_skew=settings.auth_clock_skew,
             )
-            app.state.authenticators = [TokenAuthenticator(verifier)]
+            of_proxies, beside = accepting_proxies(app, settings, name)
+            await stack.enter_async_context(beside)
+            app.state.authenticators = [*of_proxies, TokenAuthenticator(verifier)]
             if background is not None:
                 await stack.enter_async_context(background(app))
             _logger.info("started", environment=settings.environment, port=settings.port)
@@ -129,14 +169,29 @@ async def _key_source(settings: ServiceSettings) -> AsyncIterator[KeySource]:
         return
     # No timeout of the client's own: the policy of the call bounds each attempt as a whole.
     async with httpx2.AsyncClient(timeout=None, follow_redirects=False) as client:
-        yield JwksKeys(str(settings.auth_jwks_url), client)
+        keys = JwksKeys(str(settings.auth_jwks_url), client, max_age=settings.auth_jwks_max_age)
+        async with keys.refreshing():
+            yield keys
 
 
-def run_service(package: str, settings_class: type[SettingsT], create_app: Callable[[SettingsT], FastAPI]) -> None:
-    """Be the command line of a service: `python -m <package> serve|migrate`."""
+def run_service(
+    package: str,
+    settings_class: type[SettingsT],
+    create_app: Callable[[SettingsT], FastAPI],
+    commands: Mapping[str, Callable[[SettingsT], None]] | None = None,
+) -> None:
+    """Be the command line of a service: `python -m <package> serve|migrate`, and what else it can do.
+
+    Args:
+        package: Import name.
+        settings_class: Read from the environment.
+        create_app: Makes the application.
+        commands: What the service does besides, by name.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
+    more = dict(commands or {})
     parser.add_argument(
-        "command", choices=["serve", "migrate"], help="serve HTTP, or bring the database schema to head"
+        "command", choices=["serve", "migrate", *more], help="serve HTTP, or bring the database schema to head, or …"
     )
     command = parser.parse_args(sys.argv[1:]).command
     settings = load_settings(settings_class)
@@ -144,6 +199,9 @@ def run_service(package: str, settings_class: type[SettingsT], create_app: Calla
     configure_logging(service=name, level=settings.log_level, secrets=settings.secrets().values())
     if command == "migrate":
         upgrade(package, str(settings.database_url))
+        return
+    if command in more:
+        more[command](settings)
         return
     provider = configure_tracing(name)
     try:

@@ -7,10 +7,12 @@ never its value.
 import sys
 from typing import Annotated, Literal, NoReturn, Self, TypeVar
 
-from pydantic import Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
+from pydantic_settings import SettingsConfigDict
 
+from chassis.edge_settings import EdgeSettings
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
+from chassis.proxy_settings import ProxyKeys, ProxyRoles
 from chassis.secrecy import secret_values, weakness
 
 ENV_PREFIX = "TASKWIRE_"
@@ -18,10 +20,20 @@ MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: an HS256 key is at least as long 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=600)]
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"needs at least {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+ServiceSecret = Annotated[SecretStr, AfterValidator(_long_enough)]
+"""What our services demand of each other."""
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(EdgeSettings):
     """What every service needs to know; a service adds its own in a subclass.
 
     Our variables begin with `TASKWIRE_`; those of the sidecar keep the names Dapr gave them.
@@ -50,12 +62,18 @@ class ServiceSettings(BaseSettings):
     auth_audience: Annotated[str, Field(min_length=1)]
     auth_hs256_secret: SecretStr | None = None
     auth_jwks_url: HttpUrl | None = None
+    auth_jwks_max_age: Annotated[int, Field(ge=600, le=604_800)] = 86_400
     auth_clock_skew: Annotated[int, Field(ge=0, le=300)] = 30
+    proxy_keys: ProxyKeys = Field(default_factory=dict)
+    proxy_roles: ProxyRoles = ()
 
     dapr_http_port: Annotated[Port, Field(validation_alias="DAPR_HTTP_PORT")] = 3500
     dapr_grpc_port: Annotated[Port, Field(validation_alias="DAPR_GRPC_PORT")] = 50001
     dapr_api_token: Annotated[SecretStr, Field(validation_alias="DAPR_API_TOKEN", min_length=16)]
     app_api_token: Annotated[SecretStr, Field(validation_alias="APP_API_TOKEN", min_length=16)]
+
+    erasure_secret: SecretStr | None = None
+    """Key of the digests by which erased users are recognised; optional in development only. It must never change."""
 
     @model_validator(mode="after")
     def _exactly_one_source_of_keys(self) -> Self:
@@ -102,15 +120,39 @@ class ServiceSettings(BaseSettings):
                 found[variable_of(type(self), name) + (f"[{number}]" if values[1:] else "")] = value
         return found
 
+    @model_validator(mode="after")
+    def _erased_users_are_recognised(self) -> Self:
+        if self.erasure_secret is None and self.environment != "development":
+            raise ValueError("set TASKWIRE_ERASURE_SECRET: erased users are recognised by digests made with it")
+        if self.erasure_secret is not None and len(self.erasure_secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"TASKWIRE_ERASURE_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+        return self
+
+    @property
+    def erasure_key(self) -> bytes:
+        """The key of those digests; in development that of the tokens does, of which replicas have the same."""
+        secret = self.erasure_secret or self.auth_hs256_secret
+        return secret.get_secret_value().encode() if secret is not None else b"development"
+
 
 class ConsumerSettings(ServiceSettings):
     """What a service that takes events needs besides.
 
     Attributes:
         delivery_batch_size: Events delivered together, at most.
+        introspection_url: Where task-api says what an API key is; without it no keys are taken here.
+        introspection_secret: What task-api demands of who asks.
     """
 
     delivery_batch_size: Annotated[int, Field(ge=1, le=MAX_EVENTS_PER_DELIVERY)] = MAX_EVENTS_PER_DELIVERY
+    introspection_url: HttpUrl | None = None
+    introspection_secret: ServiceSecret | None = None
+
+    @model_validator(mode="after")
+    def _url_and_secret(self) -> Self:
+        if self.introspection_url is not None and self.introspection_secret is None:
+            raise ValueError("set TASKWIRE_INTROSPECTION_SECRET too: task-api demands it of who asks for API keys")
+        return self
 
 
 def load_settings(settings_class: type[SettingsT]) -> SettingsT:

@@ -34,7 +34,7 @@ _NOT_TRACED: Final = (
 )
 _ADDRESSES: Final = ("url.path", "url.query", "url.full")
 # Every credential of ours that may stand in an address begins so.
-_CREDENTIAL: Final = re.compile(r"\b(tw[a-z]+_)[A-Za-z0-9_-]+")
+_CREDENTIAL: Final = re.compile(r"\b(tw[a-z]*_)[A-Za-z0-9_-]+")
 # And whatever else a caller puts where nobody reads it, under a name that says what it is.
 _SECRET_PARAMETER: Final = re.compile(
     r"((?:^|[?&])[^=&]*(?:token|key|secret|password|signature|credential|jwt|code)[^=&]*=)[^&#]*", re.IGNORECASE
@@ -45,7 +45,7 @@ _tracer = trace.get_tracer("taskwire")
 
 
 class WithoutCredentials(SpanProcessor):
-    """Hides credentials in an address (`twcal_…`, `?access_token=…`), before a span goes anywhere."""
+    """Hides credentials in an address (`twcal_…`, `tw_…`, `?access_token=…`), before a span goes anywhere."""
 
     @override
     def on_start(self, span: WritableSpan, parent_context: Context | None = None) -> None:

@@ -1,14 +1,23 @@
 """The contract as an AsyncAPI 3.1 document: which topics there are, what is in them, and how they are keyed."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydantic import JsonValue
 
+from task_events.accounts import MAX_USER_ID_CHARS, AccountEventType, ErasureConfirmed, ErasureRequested
 from task_events.cloudevents import CONTENT_TYPE
-from task_events.examples import example_events, stored
-from task_events.json_schema import Json, envelope_schema
+from task_events.examples import example_account_events, example_events, stored, stored_account_event
+from task_events.json_schema import Json, account_schema, envelope_schema
 from task_events.models import CONTRACT_VERSION, TaskEventType
-from task_events.topics import AUDIT_DEAD_LETTER_TOPIC, NOTIFIER_DEAD_LETTER_TOPIC, TASKS_PARTITIONS, TASKS_TOPIC
+from task_events.topics import (
+    ACCOUNTS_PARTITIONS,
+    ACCOUNTS_TOPIC,
+    AUDIT_DEAD_LETTER_TOPIC,
+    NOTIFIER_DEAD_LETTER_TOPIC,
+    TASKS_PARTITIONS,
+    TASKS_TOPIC,
+)
 
 _KAFKA_BINDING: Final = "0.5.0"
 _ENVELOPE: Final = "TaskEvent"
@@ -20,13 +29,29 @@ _SUMMARIES: Final = {
     TaskEventType.DELETED: "A task was deleted; it can be restored",
     TaskEventType.RESTORED: "A deleted task came back",
 }
+_ACCOUNT_SUMMARIES: Final = {
+    AccountEventType.ERASURE_REQUESTED: "A user is to be erased from all services",
+    AccountEventType.ERASURE_CONFIRMED: "A service has erased a user",
+}
 _CHANNELS: Final = {
     "tasks": (
         TASKS_TOPIC,
+        TASKS_PARTITIONS,
         "Everything that happens to tasks: one key per task, so one partition, in the order of the task's versions.",
     ),
-    "auditWorkerDeadLetters": (AUDIT_DEAD_LETTER_TOPIC, "What audit-worker could not process, byte for byte."),
-    "notifierDeadLetters": (NOTIFIER_DEAD_LETTER_TOPIC, "What notifier could not process, byte for byte."),
+    "accounts": (
+        ACCOUNTS_TOPIC,
+        ACCOUNTS_PARTITIONS,
+        "Whose account is to be erased, and who has done it: one key per user. Not for those who only follow tasks.",
+    ),
+    "auditWorkerDeadLetters": (AUDIT_DEAD_LETTER_TOPIC, 1, "What audit-worker could not process, byte for byte."),
+    "notifierDeadLetters": (NOTIFIER_DEAD_LETTER_TOPIC, 1, "What notifier could not process, byte for byte."),
+}
+
+
+_TYPES: Final[Mapping[str, Iterable[TaskEventType | AccountEventType]]] = {
+    "tasks": TaskEventType,
+    "accounts": AccountEventType,
 }
 
 
@@ -57,18 +82,16 @@ def asyncapi_document() -> Json:
     }
 
 
-def message_name(event_type: TaskEventType) -> str:
+def message_name(event_type: TaskEventType | AccountEventType) -> str:
     """Give the name of a type's message: `taskCreated` for `task.created`."""
     subject, verb = event_type.value.split(".")
-    return subject + verb.capitalize()
+    return subject + "".join(word.capitalize() for word in verb.split("_"))
 
 
 def _channel(name: str) -> Json:
-    address, description = _CHANNELS[name]
-    dead_letters = name != "tasks"
-    names = ["deadLetter"] if dead_letters else [message_name(event_type) for event_type in TaskEventType]
+    address, partitions, description = _CHANNELS[name]
+    names = [message_name(event_type) for event_type in _TYPES.get(name, ())] or ["deadLetter"]
     messages: Json = {message: {"$ref": f"#/components/messages/{message}"} for message in names}
-    partitions = 1 if dead_letters else TASKS_PARTITIONS
     binding: Json = {"topic": address, "partitions": partitions, "bindingVersion": _KAFKA_BINDING}
     return {"address": address, "description": description, "messages": messages, "bindings": {"kafka": binding}}
 
@@ -86,9 +109,21 @@ def _operations() -> Json:
             "summary": "A consumer puts aside what it gave up on",
         }
         for name in _CHANNELS
-        if name != "tasks"
+        if name not in _TYPES
     }
-    return {"publishTaskEvents": publish} | give_up
+    request: Json = {
+        "action": "send",
+        "channel": {"$ref": "#/channels/accounts"},
+        "messages": [{"$ref": "#/channels/accounts/messages/userErasureRequested"}],
+        "summary": "task-api asks all to erase a user, again and again until all have confirmed",
+    }
+    confirm: Json = {
+        "action": "send",
+        "channel": {"$ref": "#/channels/accounts"},
+        "messages": [{"$ref": "#/channels/accounts/messages/userErasureConfirmed"}],
+        "summary": "A consumer says that it holds nothing of the user any more",
+    }
+    return {"publishTaskEvents": publish, "requestErasure": request, "confirmErasure": confirm} | give_up
 
 
 def _messages() -> Json:
@@ -114,6 +149,8 @@ def _messages() -> Json:
                 {"name": "example", "headers": {"partitionKey": example["partitionkey"]}, "payload": example},
             ],
         }
+    for account_event in example_account_events():
+        messages[message_name(account_event.type)] = _account_message(account_event)
     messages["deadLetter"] = {
         "name": "dead letter",
         "summary": "The original bytes, with the original key; not always a task event, not always JSON",
@@ -121,6 +158,24 @@ def _messages() -> Json:
         "payload": {},
     }
     return messages
+
+
+def _account_message(event: ErasureRequested | ErasureConfirmed) -> Json:
+    example = stored_account_event(event)
+    key: Json = {"type": "string", "maxLength": MAX_USER_ID_CHARS, "description": "The user's id"}
+    return {
+        "name": event.type.value,
+        "title": event.type.value,
+        "summary": _ACCOUNT_SUMMARIES[event.type],
+        "contentType": CONTENT_TYPE,
+        "correlationId": {"$ref": "#/components/correlationIds/request"},
+        "headers": {"$ref": "#/components/schemas/KafkaHeaders"},
+        "payload": {"$ref": f"#/components/schemas/{type(event).__name__}"},
+        "bindings": {"kafka": {"key": key, "bindingVersion": _KAFKA_BINDING}},
+        "examples": [
+            {"name": "example", "headers": {"partitionKey": example["partitionkey"]}, "payload": example},
+        ],
+    }
 
 
 def _key() -> Json:
@@ -147,7 +202,9 @@ def _schemas() -> Json:
         "type": "object",
         "properties": {"partitionKey": {"type": "string", "description": "Dapr's copy of the key"}},
     }
-    schemas: Json = {_ENVELOPE: envelope, **definitions, "KafkaHeaders": headers}
+    accounts = account_schema()["$defs"]
+    assert isinstance(accounts, dict)  # noqa: S101  (pydantic made it)
+    schemas: Json = {_ENVELOPE: envelope, **definitions, **accounts, "KafkaHeaders": headers}
     return {name: _with_moved_references(schema) for name, schema in schemas.items()}
 
 

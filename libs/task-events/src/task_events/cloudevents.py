@@ -11,11 +11,13 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import to_json
 
-from task_events.models import CONTRACT_VERSION, TaskEventData, TaskEventType, utc_text
+from task_events.models import ACCOUNT_CONTRACT_VERSION, CONTRACT_VERSION, TaskEventData, TaskEventType, utc_text
+from task_events.topics import ACCOUNTS_TOPIC, TASKS_TOPIC
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = "/taskwire/task-api"
 DATA_SCHEMA: Final = f"urn:taskwire:events:task:{CONTRACT_VERSION}"
+ACCOUNT_DATA_SCHEMA: Final = f"urn:taskwire:events:account:{ACCOUNT_CONTRACT_VERSION}"
 
 
 class InvalidEventError(ValueError):
@@ -78,36 +80,50 @@ class TaskEvent(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvent:
-    """A task event written out, and what publishing must know of it.
+    """An event written out, and what publishing must know of it.
 
     Attributes:
         id: The event's.
-        subject: The task id in decimal digits; the key of the record.
+        subject: The key of the record: the task id in decimal digits, or the user's id.
         body: The envelope as UTF-8 JSON.
+        topic: Where it belongs.
     """
 
     id: str
     subject: str
     body: bytes
+    topic: str = TASKS_TOPIC
 
 
 def encode_stored_event(
-    *, event_id: str, event_type: str, subject: str, time: datetime, traceparent: str | None, data: str
+    *,
+    event_id: str,
+    event_type: str,
+    subject: str,
+    time: datetime,
+    traceparent: str | None,
+    data: str,
+    source: str = SOURCE,
+    topic: str = TASKS_TOPIC,
 ) -> EncodedEvent:
     """Write out an event whose data is JSON already, as `TaskEvent.encode` would.
 
     Args:
         event_id: Of the event.
-        event_type: One of `TaskEventType`.
-        subject: The task id in decimal digits.
+        event_type: One of `TaskEventType`, or of another topic's types.
+        subject: The task id in decimal digits, or what else the topic is keyed by.
         time: When the change was made.
         traceparent: Of the request that made it.
-        data: A `TaskEventData` as JSON, written by this contract; it is not looked at.
+        data: A `TaskEventData`, or what else the topic holds, as JSON, written by this contract; it is not looked at.
+        source: Who says it.
+        topic: Where it belongs.
     """
     attributes = _attributes(
         event_id=event_id, event_type=event_type, subject=subject, time=time, traceparent=traceparent
     )
-    return EncodedEvent(event_id, subject, _written_out(attributes, data))
+    if topic == ACCOUNTS_TOPIC:
+        attributes |= {"source": source, "dataschema": ACCOUNT_DATA_SCHEMA}
+    return EncodedEvent(event_id, subject, _written_out(attributes, data), topic)
 
 
 def _attributes(
@@ -148,11 +164,7 @@ def parse_task_event(body: bytes | str) -> TaskEvent:
     try:
         event = TaskEvent.model_validate_json(raw)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'event'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_context=False, include_url=False)[:5]
-        )
-        raise InvalidEventError(f"not a task event: {problems}") from None
+        raise InvalidEventError(f"not a task event: {describe_invalid(error)}") from None
     if b"\\u0000" in raw and _has_nul(event.model_dump(mode="json")):
         raise InvalidEventError("not a task event: it holds NUL, which no text here can")
     ours, theirs = CONTRACT_VERSION.split(".")[0], event.data.contract_version.split(".")[0]
@@ -161,6 +173,14 @@ def parse_task_event(body: bytes | str) -> TaskEvent:
     if event.subject != str(event.data.task.id):
         raise InvalidEventError(f"subject {event.subject} is not the task id {event.data.task.id}")
     return event
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """Name the fields that are wrong, and quote none of their values."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'event'}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_context=False, include_url=False)[:5]
+    )
 
 
 def _has_nul(value: JsonValue) -> bool:

@@ -1,13 +1,15 @@
 """Events such as the publisher makes: the story of one task, the same in every document."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import JsonValue
 
+from task_events.accounts import ErasureConfirmed, ErasureConfirmedData, ErasureRequested, ErasureRequestedData
 from task_events.cloudevents import TaskEvent
 from task_events.models import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
-from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
+from task_events.topics import ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
 
 _CREATED_AT: Final = datetime(2026, 3, 1, 8, 30, 0, 125_000, tzinfo=UTC)
 _TASK: Final = TaskSnapshot(
@@ -42,6 +44,36 @@ def example_events() -> list[TaskEvent]:
 def stored(event: TaskEvent) -> dict[str, JsonValue]:
     """Give an event as it lies in Kafka: the publisher's envelope and what Dapr adds to it."""
     return event.to_envelope() | {"topic": TASKS_TOPIC, "pubsubname": PUBSUB_NAME, "tracestate": ""}
+
+
+def example_account_events() -> list[ErasureRequested | ErasureConfirmed]:
+    """Give one event of each type on `accounts`: a request, and what a service says to it."""
+    erasure_id, corr_id = "019ca847-0010-7000-8000-000000000010", "example-erasure"
+    later = _CREATED_AT + timedelta(seconds=1)
+    requested = ErasureRequestedData(erasure_id=erasure_id, corr_id=corr_id, requested_at=_CREATED_AT, attempt=1)
+    confirmed = ErasureConfirmedData(erasure_id=erasure_id, corr_id=corr_id, service="notifier", confirmed_at=later)
+    return [
+        ErasureRequested(
+            id="019ca847-0011-7000-8000-000000000011",
+            source="/taskwire/task-api",
+            subject="alice",
+            time=_CREATED_AT,
+            data=requested,
+        ),
+        ErasureConfirmed(
+            id="019ca847-0012-7000-8000-000000000012",
+            source="/taskwire/notifier",
+            subject="alice",
+            time=later,
+            data=confirmed,
+        ),
+    ]
+
+
+def stored_account_event(event: ErasureRequested | ErasureConfirmed) -> dict[str, JsonValue]:
+    """Give an event of `accounts` as it lies in Kafka."""
+    envelope: dict[str, JsonValue] = json.loads(event.encode().body)
+    return envelope | {"topic": ACCOUNTS_TOPIC, "pubsubname": PUBSUB_NAME, "tracestate": ""}
 
 
 def _story() -> list[tuple[TaskEventType, dict[str, object]]]:

@@ -9,14 +9,17 @@ from typing import Final
 
 from pydantic import BaseModel, JsonValue
 
+from task_events.accounts import ACCOUNT_EVENTS, ErasureConfirmed, ErasureRequested
 from task_events.cloudevents import DATA_SCHEMA, TaskEvent
-from task_events.models import CONTRACT_VERSION, TaskEventData
-from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
+from task_events.models import ACCOUNT_CONTRACT_VERSION, CONTRACT_VERSION, TaskEventData
+from task_events.topics import ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
 
 Json = dict[str, JsonValue]
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ENVELOPE_SCHEMA: Final = f"urn:taskwire:events:task-envelope:{CONTRACT_VERSION}"
+
+ACCOUNT_ENVELOPE_SCHEMA: Final = f"urn:taskwire:events:account-envelope:{ACCOUNT_CONTRACT_VERSION}"
 
 _MAJOR: Final = CONTRACT_VERSION.split(".", maxsplit=1)[0]
 _TRACEPARENT: Final = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
@@ -50,6 +53,27 @@ def envelope_schema() -> Json:
     data = {key: value for key, value in data_schema().items() if key not in ("$schema", "$id", "$defs")}
     definitions[TaskEventData.__name__] = data
     return {"$schema": DIALECT, "$id": ENVELOPE_SCHEMA} | schema
+
+
+def account_schema() -> Json:
+    """Give the schema of a whole record value of `accounts`, after Dapr has added its part."""
+    schema = ACCOUNT_EVENTS.json_schema(mode="serialization")
+    definitions = _object(schema, "$defs")
+    for name in (ErasureRequested.__name__, ErasureConfirmed.__name__):
+        envelope = _object(definitions, name)
+        added: Json = {
+            **_transport_attributes(),
+            "partitionkey": {"type": "string", "description": "Equal to `subject`"},
+            "topic": {"type": "string", "const": ACCOUNTS_TOPIC, "description": "Added by Dapr"},
+        }
+        _object(envelope, "properties").update(added)
+        _promise(envelope, (*_ENVELOPE_HAS, "type"))
+        _field(envelope, "dataschema")["pattern"] = r"^urn:taskwire:events:account:1\.\d+$"
+        _promise(_object(definitions, f"{name}Data"), _DATA_HAS)
+    for name in definitions:
+        for field in _object(_object(definitions, name), "properties"):
+            _field(_object(definitions, name), field).pop("title", None)
+    return {"$schema": DIALECT, "$id": ACCOUNT_ENVELOPE_SCHEMA} | schema
 
 
 def _transport_attributes() -> Json:

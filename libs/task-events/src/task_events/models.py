@@ -15,6 +15,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 CONTRACT_VERSION = "1.2"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
+ACCOUNT_CONTRACT_VERSION = "1.0"
+"""The same of the contract of `accounts`, which goes its own way."""
+
 
 MAX_BIGINT = 2**63 - 1
 """The largest id or version: both are 64-bit in every store."""

@@ -13,3 +13,9 @@ TASKS_PARTITIONS: Final = 6
 
 AUDIT_DEAD_LETTER_TOPIC: Final = "audit-worker.dead-letters"
 NOTIFIER_DEAD_LETTER_TOPIC: Final = "notifier.dead-letters"
+
+ACCOUNTS_TOPIC: Final = "accounts"
+"""What happens to accounts. A topic of its own: consumers of `tasks` 1.x refuse types that they do not know."""
+
+ACCOUNTS_PARTITIONS: Final = 3
+"""Partitions of `accounts`: it has an event now and then."""

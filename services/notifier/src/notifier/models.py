@@ -6,6 +6,8 @@ from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
 from chassis.dead_letters.models import add_dead_letter_tables
+from chassis.erased_subjects import add_erased_subjects_table
+from chassis.identity.proxy.nonces import add_nonce_table
 from chassis.inbox import add_inbox_tables
 from chassis.migrations import service_metadata
 
@@ -18,3 +20,5 @@ class Model(SQLModel):
 
 add_inbox_tables(Model.metadata)
 add_dead_letter_tables(Model.metadata)
+add_erased_subjects_table(Model.metadata)
+add_nonce_table(Model.metadata)

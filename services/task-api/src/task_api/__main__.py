@@ -1,8 +1,9 @@
-"""`python -m task_api serve|migrate`."""
+"""`python -m task_api serve|migrate|reencrypt`."""
 
 from chassis.service import run_service
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
+from task_api.users.service import reencrypt
 
 if __name__ == "__main__":
-    run_service("task_api", TaskApiSettings, create_app)
+    run_service("task_api", TaskApiSettings, create_app, {"reencrypt": reencrypt})

@@ -1,12 +1,21 @@
 """Puts task-api together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from chassis.accounts import publishing_dapr_app, subscribe_to_accounts
+from chassis.erased_subjects import ErasedSubjects
 from chassis.paths import API_PREFIX
+from chassis.publisher import DaprPublisher
 from chassis.service import create_service
+from task_api.api_keys.authenticator import ApiKeyAuthenticator
+from task_api.api_keys.introspection import router as introspection_router
+from task_api.api_keys.routes import router as api_keys_router
+from task_api.api_keys.service import ApiKeys
+from task_api.api_keys.upkeep import ending_streams, forgetting_keys
+from task_api.api_keys.uses import KeyUses
 from task_api.calendar_feeds.routes import router as calendar_feeds_router
 from task_api.calendar_feeds.service import CalendarFeeds
 from task_api.comments.intake import CommentIntake
@@ -17,12 +26,15 @@ from task_api.engagements.invitation_routes import router as invitations_router
 from task_api.engagements.invitations import InvitationService
 from task_api.engagements.routes import router as engagements_router
 from task_api.engagements.service import EngagementService
+from task_api.erasure.gate import AccountErasedError, ErasedGate, install_refusal
+from task_api.erasure.routes import router as erasure_router
+from task_api.erasure.saga import Pace, Saga
+from task_api.erasure.service import Confirmations, Erasures
 from task_api.history.recorder import CompletionRecorder
 from task_api.history.routes import router as history_router
 from task_api.history.service import HistoryService
 from task_api.idempotency.dependencies import install_replay
 from task_api.idempotency.service import Idempotency, forgetting_expired_keys
-from task_api.outbox.publisher import DaprPublisher
 from task_api.outbox.relay import Relay
 from task_api.outbox.service import Outbox
 from task_api.portability.exporting import TaskExport
@@ -33,6 +45,7 @@ from task_api.portability.transfers import Transfers
 from task_api.purge.service import Purge, purging_deleted_tasks
 from task_api.quick_add.routes import router as quick_add_router
 from task_api.quick_add.service import QuickAdd
+from task_api.route_budgets import ROUTE_BUDGETS
 from task_api.settings import TaskApiSettings
 from task_api.sync.cursors import CursorCodec
 from task_api.sync.live import LiveFeed
@@ -48,6 +61,9 @@ from task_api.tasks.intake import TaskIntake
 from task_api.tasks.retention import Retention
 from task_api.tasks.routes import router as tasks_router
 from task_api.tasks.service import TaskService
+from task_api.users.exporting import AccountExport
+from task_api.users.routes import router as users_router
+from task_api.users.service import Profiles
 
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
@@ -55,6 +71,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
     idempotency = Idempotency(lifetime=settings.idempotency_lifetime)
     retention = Retention(days=settings.task_retention_days)
     cursors = ListCursors(settings.cursor_key)
+    erased = ErasedSubjects(settings.erasure_key)
 
     @asynccontextmanager
     async def relaying(app: FastAPI) -> AsyncIterator[None]:
@@ -87,6 +104,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.comment_service = CommentService(tasks, cursors)
         app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
+        app.state.api_keys, uses = ApiKeys(settings.peppers, cursors), KeyUses()
+        app.state.api_key_authenticator = ApiKeyAuthenticator(app.state.database, settings.peppers, uses)
+        app.state.authenticators.insert(0, app.state.api_key_authenticator)
         app.state.task_export = TaskExport(app.state.database)
         app.state.transfers = Transfers(
             per_user=settings.transfers_per_user, per_replica=settings.transfers_per_replica
@@ -102,10 +122,28 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.sync_service, app.state.live_feed = sync, live
         app.state.change_streams = ChangeStreams(app.state.database, sync, live, heartbeat=settings.stream_heartbeat)
         app.state.at_stop.append(live.end_streams)
-        forgetting = forgetting_expired_keys(idempotency, app.state.database)
-        purging = purging_deleted_tasks(Purge(retention), app.state.database)
+        keys = settings.keyring
+        app.state.profiles, app.state.account_export = Profiles(keys), AccountExport(app.state.database, keys)
+        app.state.account_gate = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
+        app.state.erasures = Erasures(outbox, erased, gate)
+        pace = Pace(settings.erasure_settle, settings.erasure_ask_again, settings.erasure_alarm)
+        saga = Saga(app.state.database, outbox, pace)
         try:
-            async with relay.running(), live.running(), forgetting, importing.forgetting(), purging, ending.running():
+            async with AsyncExitStack() as stack:
+                for background in (
+                    relay.running(),
+                    live.running(),
+                    forgetting_expired_keys(idempotency, app.state.database),
+                    importing.forgetting(),
+                    purging_deleted_tasks(Purge(retention), app.state.database),
+                    ending.running(),
+                    gate.reading(),
+                    saga.running(),
+                    uses.writing(app.state.database),
+                    forgetting_keys(app.state.database),
+                    ending_streams(app.state.database, live),
+                ):
+                    await stack.enter_async_context(background)
                 yield
         finally:
             await publisher.close()
@@ -128,6 +166,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
             calendar_feeds_router,
             invitations_router,
             engagements_router,
+            users_router,
+            erasure_router,
+            api_keys_router,
         ],
         body_limits={
             API_PREFIX + BULK_PATH: settings.bulk_max_body_bytes,
@@ -135,5 +176,14 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         },
         background=relaying,
     )
+    app.include_router(introspection_router)
     install_replay(app, idempotency)
+    app.state.rate_limits.give(ROUTE_BUDGETS)
+    install_refusal(app)
+    app.state.refusal_of_erased = AccountErasedError
+    subscribe_to_accounts(
+        publishing_dapr_app(app),
+        app_api_token=settings.app_api_token.get_secret_value(),
+        handle=Confirmations(app.state.database, erased).handle,
+    )
     return app

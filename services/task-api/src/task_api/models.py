@@ -5,6 +5,7 @@ from typing import ClassVar
 from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
+from chassis.identity.proxy.nonces import add_nonce_table
 from chassis.migrations import service_metadata
 
 
@@ -12,3 +13,6 @@ class Model(SQLModel):
     """Base of every table of task-api; constraint names are fixed so that migrations can name them."""
 
     metadata: ClassVar[MetaData] = service_metadata()
+
+
+add_nonce_table(Model.metadata)

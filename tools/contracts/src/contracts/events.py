@@ -9,7 +9,7 @@ from contracts.kinds import Kind, as_text
 from contracts.releases import Contract
 from contracts.violations import BOTH, Rule, Violation
 from task_events.asyncapi import asyncapi_document
-from task_events.json_schema import data_schema, envelope_schema
+from task_events.json_schema import account_schema, data_schema, envelope_schema
 from task_events.models import CONTRACT_VERSION
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
@@ -28,6 +28,7 @@ def generated_files() -> dict[str, str]:
     """Give every file that follows from the code, by its path in `specs/`."""
     return {
         "events/asyncapi.json": as_text(asyncapi_document()),
+        "events/account-event.schema.json": as_text(account_schema()),
         "events/task-event.schema.json": as_text(envelope_schema()),
         "events/task-event-data.schema.json": as_text(data_schema()),
     }

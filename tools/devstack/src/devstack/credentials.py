@@ -1,5 +1,6 @@
 """The secrets of one stack: made at random, kept in its home, readable by its owner only."""
 
+import hmac
 import json
 import os
 import secrets
@@ -42,6 +43,11 @@ class Credentials:
                 f"{path} is damaged or not readable ({type(error).__name__})",
                 "Run make reset to start afresh (this deletes the data of this stack)",
             ) from error
+
+    @property
+    def introspection_secret(self) -> str:
+        """What task-api demands of services that ask what an API key is; made of the other secret, so never kept."""
+        return hmac.digest(self.auth_secret.encode(), b"introspection", "sha256").hex()
 
     @classmethod
     def ensure(cls, path: Path, roles: list[str]) -> Self:

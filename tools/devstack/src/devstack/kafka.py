@@ -20,6 +20,8 @@ from devstack.layout import HOST
 from devstack.process import Command, run
 from devstack.services import DEAD_LETTER_BYTES
 from task_events.topics import (
+    ACCOUNTS_PARTITIONS,
+    ACCOUNTS_TOPIC,
     AUDIT_DEAD_LETTER_TOPIC,
     NOTIFIER_DEAD_LETTER_TOPIC,
     TASKS_PARTITIONS,
@@ -28,6 +30,7 @@ from task_events.topics import (
 
 TOPICS: Final[Mapping[str, int]] = {
     TASKS_TOPIC: TASKS_PARTITIONS,
+    ACCOUNTS_TOPIC: ACCOUNTS_PARTITIONS,
     AUDIT_DEAD_LETTER_TOPIC: 1,
     NOTIFIER_DEAD_LETTER_TOPIC: 1,
 }

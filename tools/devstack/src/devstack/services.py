@@ -11,6 +11,8 @@ from devstack.layout import HOST, MAX_SERVICES, Ports
 
 AUTH_ISSUER: Final = "taskwire-dev"
 AUTH_AUDIENCE: Final = "taskwire"
+INTROSPECTION_PATH: Final = "/internal/api-keys/introspect"
+"""Of task-api, where the other services ask what an API key is."""
 DEAD_LETTER_BYTES: Final = 2 * 1024 * 1024
 """Largest record of a dead-letter topic: what `tasks` takes (1 MiB) and what daprd adds to it."""
 
@@ -23,7 +25,7 @@ class Service:
         app_id: Its name towards Dapr and Kafka (consumer group); the same for all replicas.
         module: Python package; `python -m` it to serve or to migrate. Also its database and role.
         index: Its place in the port plan.
-        consumes: Whether events are delivered to it, which decides who of app and sidecar ends first.
+        consumes: Whether events of tasks are delivered to it, which decides who of app and sidecar ends first.
         replica: 1 for the first one, which is usually the only one.
     """
 
@@ -50,6 +52,12 @@ SERVICES: Final = (
     Service("notifier", "notifier", 2, consumes=True),
 )
 """One replica of each, which is what runs unless `TASKWIRE_REPLICAS` says otherwise."""
+
+MANY_REQUESTS: Final = {
+    "TASKWIRE_RATE_LIMIT_PER_USER": "1000000",
+    "TASKWIRE_RATE_LIMIT_PER_ADDRESS": "1000000",
+}
+"""Benchmarks and clients of the chaos suite are few users at one address, who ask as fast as they can."""
 
 REPLICAS_FIX: Final = "Name services and numbers, for instance TASKWIRE_REPLICAS=task-api=2,notifier=2"
 
@@ -126,7 +134,7 @@ def service_environment(
         "OTEL_SERVICE_NAME": service.app_id,
         "PYTHONUNBUFFERED": "1",
     }
-    return {**without_dapr(inherited), **told, **secrets}
+    return {**MANY_REQUESTS, **without_dapr(inherited), **told, **secrets}
 
 
 def without_dapr(inherited: Mapping[str, str]) -> dict[str, str]:

@@ -37,11 +37,11 @@ def sidecar_command(
         "resources-path": str(resources),
         "config": str(resources / CONFIGURATION),
         "dapr-graceful-shutdown-seconds": str(DRAIN_SECONDS),
-    }
-    if service.consumes:
         # Or it may take a delivery to an app that is away for a success: docs/decisions/0008-one-delivery-at-a-time.md.
-        options["app-max-concurrency"] = "1"
-    else:  # a consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md
+        "app-max-concurrency": "1",
+    }
+    if not service.consumes:
+        # A consumer's would go on delivering, for 30 s when its app is away: docs/graceful-stop.md.
         options["dapr-block-shutdown-duration"] = f"{BLOCK_SECONDS}s"
     argv = [str(daprd), *(part for name, value in options.items() for part in (f"--{name}", value))]
     environment = {

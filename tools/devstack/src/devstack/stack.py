@@ -20,7 +20,7 @@ from devstack.postgres import PostgresServer
 from devstack.probe import http_status
 from devstack.process import Command, describe_exit, log_tail, signal_group, spawn
 from devstack.provision import Programs
-from devstack.services import Service, Tokens, database_url, service_environment, url
+from devstack.services import INTROSPECTION_PATH, SERVICES, Service, Tokens, database_url, service_environment, url
 from devstack.sidecar import APP_HEALTH_PATH, DRAIN_SECONDS, HEALTH_PATH, sidecar_command
 
 POSTGRES: Final = "postgres"
@@ -113,6 +113,8 @@ class Stack:
         told = {
             "TASKWIRE_DATABASE_URL": database_url(service, ports, self.credentials.role_passwords[service.module]),
             "TASKWIRE_AUTH_HS256_SECRET": self.credentials.auth_secret,
+            "TASKWIRE_INTROSPECTION_URL": url(SERVICES[0], ports) + INTROSPECTION_PATH,
+            "TASKWIRE_INTROSPECTION_SECRET": self.credentials.introspection_secret,
             **tokens.environment(),
         }
         environment = service_environment(service, ports, self.inherited, told)

@@ -20,6 +20,7 @@ from chassis.dead_letters import service
 from chassis.dead_letters.envelope import origin_of, original_body
 from chassis.dead_letters.models import Status as LetterStatus
 from chassis.dead_letters.repository import DeadLetterRepository, Origin
+from chassis.erased_subjects import ErasedSubjects
 from chassis.inbox import ReceivedEvent
 from chassis.logging import get_logger
 from chassis.periodic import repeating
@@ -37,7 +38,14 @@ _logger = get_logger(__name__)
 
 
 def subscribe_to_dead_letters(
-    app: FastAPI, dapr_app: DaprApp, *, database: Database, topic: str, app_api_token: str, effect: Effect
+    app: FastAPI,
+    dapr_app: DaprApp,
+    *,
+    database: Database,
+    topic: str,
+    app_api_token: str,
+    effect: Effect,
+    erased: ErasedSubjects,
 ) -> None:
     """Have a consumer store its dead letters, and its API redrive them.
 
@@ -48,6 +56,7 @@ def subscribe_to_dead_letters(
         topic: The consumer's own dead-letter topic.
         app_api_token: What daprd must send; everybody else is refused.
         effect: The consumer's, the same that its deliveries have.
+        erased: Of whom nothing is kept.
     """
 
     async def apply(session: AsyncSession, event: TaskEvent) -> ReceivedEvent:
@@ -58,19 +67,19 @@ def subscribe_to_dead_letters(
 
     async def on_dead_letter(request: Request) -> Response:
         refuse_all_but_the_sidecar(request, app_api_token)
-        return JSONResponse({"status": await _store(request, database, topic)})
+        return JSONResponse({"status": await _store(request, database, topic, erased)})
 
     # Raw, because daprd would drop what is not a CloudEvent before it gets here, and that is what comes here.
     metadata = {"rawPayload": "true"}
     dapr_app.subscribe(pubsub=PUBSUB_NAME, topic=topic, route=DEAD_LETTERS_ROUTE, metadata=metadata)(on_dead_letter)
 
 
-async def _store(request: Request, database: Database, topic: str) -> Status:
+async def _store(request: Request, database: Database, topic: str, erased: ErasedSubjects) -> Status:
     body = original_body(await request.body())
     origin = origin_of(request.headers, topic=topic)
     try:
         async with asyncio.timeout(_STORE_TIMEOUT), database.session() as session:
-            letter_id = await service.store(session, origin, body)
+            letter_id = await service.store(session, origin, body, erased)
     except (DatabaseUnavailableError, TimeoutError) as error:
         _logger.warning("dead letter will be delivered again", reason=repr(error))
         return Status.RETRY
@@ -81,13 +90,13 @@ async def _store(request: Request, database: Database, topic: str) -> Status:
     return Status.SUCCESS
 
 
-def keeping_failed(database: Database) -> KeepFailed:
+def keeping_failed(database: Database, erased: ErasedSubjects) -> KeepFailed:
     """Make the `keep_failed` of a consumer, which has it store its dead letters in its own database."""
 
     async def keep(record: Record, event_id: str | None, error: Exception) -> bool:
         origin = origin_of(record.metadata, topic=TASKS_TOPIC)
         async with database.session() as session:
-            kept = await service.settle_failure(session, origin, record.body, event_id, error)
+            kept = await service.settle_failure(session, origin, record.body, event_id, error, erased)
         if kept.settled:
             _log_stored(kept.letter_id, origin, record.body)
         return kept.settled

@@ -14,9 +14,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.database import blames_the_data, is_unavailable
 from chassis.dead_letters.envelope import attributes_of
+from chassis.dead_letters.erasing import withdraw_if_erased
 from chassis.dead_letters.models import DeadLetter, Failures, Status
 from chassis.dead_letters.reasons import describe_failure, storable
 from chassis.dead_letters.repository import DeadLetterRepository, FailureRepository, Origin
+from chassis.erased_subjects import ErasedSubjects
 from chassis.errors import ApiError, NotFoundError
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent, report_received
@@ -98,7 +100,12 @@ class Kept:
 
 
 async def settle_failure(
-    session: AsyncSession, origin: Origin, body: bytes, event_id: str | None, error: Exception
+    session: AsyncSession,
+    origin: Origin,
+    body: bytes,
+    event_id: str | None,
+    error: Exception,
+    erased: ErasedSubjects,
 ) -> Kept:
     """Note the failure of a record, and store it as a letter when there were enough of them: one transaction.
 
@@ -112,6 +119,7 @@ async def settle_failure(
         body: Its bytes.
         event_id: Of the event it is; None when it could not be read.
         error: How it failed.
+        erased: Of whom nothing is kept.
     """
     if await DeadLetterRepository(session).has(origin, body):
         return Kept(settled=True)
@@ -120,18 +128,20 @@ async def settle_failure(
         if attempts < _ATTEMPTS and not blames_the_data(error):
             await session.commit()
             return Kept(settled=False)
-    return Kept(settled=True, letter_id=await store(session, origin, body))
+    return Kept(settled=True, letter_id=await store(session, origin, body, erased))
 
 
-async def store(session: AsyncSession, origin: Origin, body: bytes) -> int | None:
+async def store(session: AsyncSession, origin: Origin, body: bytes, erased: ErasedSubjects) -> int | None:
     """Keep a message with what is known about its failures.
 
     Returns:
-        The new letter's id, or None when the message was stored before.
+        The new letter's id, or None when the message was stored before, or is of somebody who was erased.
     """
     failures = FailureRepository(session)
     why = await _why(failures, body)
     letter_id = await DeadLetterRepository(session).add(origin, body, why, attributes_of(body))
+    if letter_id is not None and await withdraw_if_erased(session, letter_id, body, erased):
+        letter_id = None
     await failures.forget_settled()
     await session.commit()
     if letter_id is not None:

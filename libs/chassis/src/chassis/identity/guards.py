@@ -5,27 +5,44 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPBase
 from starlette.routing import BaseRoute
 
 from chassis.errors import ForbiddenError, UnauthenticatedError
-from chassis.identity.permissions import Permission, roles_with
+from chassis.identity.permissions import NEVER_IN_A_KEY, Permission, roles_with
 from chassis.identity.principal import Principal
 from chassis.identity.subjects import is_subject
 from chassis.logging import get_logger
+from chassis.rate_limits.admission import admit
 
 _logger = get_logger(__name__)
-# Declares the scheme in the OpenAPI document; the header itself is read by the authenticators.
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider")
+# These declare the schemes in the OpenAPI document; the header itself is read by the authenticators.
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider, or an API key")
+_signature = HTTPBase(
+    scheme="taskwire-hmac-sha256",
+    scheme_name="ProxySignature",
+    auto_error=False,
+    description="Signature of a trusted proxy, which says for whom it asks: docs/identity.md. "
+    "Taken where the service has keys of proxies.",
+)
 
 
 class InvalidCredentialError(Exception):
-    """The credential does not hold; the message is safe to show."""
+    """The credential does not hold; the message is safe to show.
+
+    Attributes:
+        scheme: What to authenticate with instead.
+        error: What is wrong, for programs.
+    """
+
+    scheme: ClassVar[str] = "Bearer"
+    error: ClassVar[str] = "invalid_token"
 
 
 class Authenticator(Protocol):
@@ -50,20 +67,38 @@ class Authenticator(Protocol):
         ...
 
 
+class AccountGate(Protocol):
+    """Who has the last word on a verified caller, such as a service that knows who was erased."""
+
+    async def admit(self, user: Principal) -> None:
+        """Let a caller pass.
+
+        Raises:
+            ApiError: Not this one.
+        """
+        ...
+
+
 class PermissionDeniedError(ForbiddenError):
     """The credential does not give the permission that this needs."""
 
     code = "permission_denied"
 
 
-async def get_current_user(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
+async def get_current_user(
+    request: Request, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_signature)]
+) -> Principal:
     """Give a route its verified caller.
 
     Raises:
         UnauthenticatedError: No credential, or one that does not hold.
+        RateLimitedError: The caller has used up a budget.
     """
-    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-    scheme, credential = scheme.lower(), credential.strip()
+    lines = request.headers.getlist("Authorization")
+    if len(lines) > 1:  # whoever stands before us may have read the other one
+        raise UnauthenticatedError("Send one `Authorization` header.")
+    scheme, _, credential = "".join(lines).partition(" ")
+    scheme, credential = scheme.lower(), credential.strip(" ")
     authenticators: Sequence[Authenticator] = request.app.state.authenticators
     for authenticator in authenticators if credential else ():
         if authenticator.recognizes(scheme, credential):
@@ -71,11 +106,13 @@ async def get_current_user(request: Request, _: Annotated[object, Depends(_beare
                 principal = await authenticator.authenticate(request, credential)
             except InvalidCredentialError as error:
                 _logger.info("credential refused", kind=type(authenticator).__name__, reason=str(error))
-                raise UnauthenticatedError(str(error)) from error
+                challenge = f'{error.scheme} error="{error.error}"'
+                raise UnauthenticatedError(str(error), challenge=challenge) from error
             if not is_subject(principal.id):
                 raise UnauthenticatedError("The credential is of nobody who can be a user.")
+            await admit(request.scope, principal.id)
             return principal
-    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", credential_given=False)
+    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", challenge="Bearer")
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]
@@ -84,29 +121,43 @@ CurrentUser = Annotated[Principal, Depends(get_current_user)]
 class Guard:
     """Lets a caller pass whose credential gives a permission."""
 
-    def __init__(self, permission: Permission, refusal: type[ForbiddenError]) -> None:
-        self.permission, self.refusal = permission, refusal
+    def __init__(self, permission: Permission, refusal: type[ForbiddenError], *, also_erased: bool) -> None:
+        self.permission, self.refusal, self.also_erased = permission, refusal, also_erased
 
-    async def __call__(self, user: CurrentUser) -> Principal:
+    async def __call__(self, request: Request, user: CurrentUser) -> Principal:
         """Give a route its caller.
 
         Raises:
             ForbiddenError: Of the guard's own kind: the credential does not give the permission.
+            ApiError: What the service's own `AccountGate` raises.
         """
+        gate: AccountGate | None = request.app.state.account_gate
+        if gate is not None and not self.also_erased:
+            await gate.admit(user)
         if not user.may(self.permission):
-            roles = " or ".join(roles_with(self.permission))
-            raise self.refusal(f"This needs the permission {self.permission}, which the role {roles} has.")
+            raise self.refusal(self._missing(user))
         return user
 
+    def _missing(self, user: Principal) -> str:
+        if not user.could(self.permission):
+            roles = " or ".join(roles_with(self.permission))
+            return f"This needs the permission {self.permission}, which the role {roles} has."
+        if self.permission in NEVER_IN_A_KEY:
+            return f"This needs the permission {self.permission}, which no API key has; sign in instead."
+        return f"This needs the scope {self.permission}, which the API key does not have."
 
-def requires(permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError) -> Any:  # noqa: ANN401
+
+def requires(
+    permission: Permission, *, refusal: type[ForbiddenError] = PermissionDeniedError, also_erased: bool = False
+) -> Any:  # noqa: ANN401
     """Make the guard of a route, for `Annotated[Principal, …]`.
 
     Args:
         permission: What the caller's credential must give.
         refusal: The error for those whose does not.
+        also_erased: Whether those pass, too, whose account is erased or being erased.
     """
-    return Depends(Guard(permission, refusal))
+    return Depends(Guard(permission, refusal, also_erased=also_erased))
 
 
 @dataclass(frozen=True)

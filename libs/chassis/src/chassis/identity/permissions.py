@@ -63,6 +63,9 @@ ROLES: Final[Mapping[str, frozenset[Permission]]] = {
 NEVER_IN_A_KEY: Final = frozenset({Permission.API_KEYS_MANAGE, Permission.ACCOUNT_ERASE})
 """What only a person who has just signed in may do: a stolen key must not make more keys, nor end an account."""
 
+IN_A_KEY: Final = ROLES[EVERYBODY] - NEVER_IN_A_KEY
+"""The scopes that a key may have: nothing of a role that somebody gave its owner, and may take away again."""
+
 
 def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
     """Give what somebody of these roles may do, who is at least a user."""

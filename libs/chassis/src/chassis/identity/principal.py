@@ -14,13 +14,19 @@ class Principal:
         roles: Names of `ROLES`; others give nothing.
         scopes: What the credential is narrowed to; None: it is not, and all that the roles allow is allowed.
         expires_at: Unix time at which the credential ends, for what outlasts a request; None when it does not.
+        key_id: Public id of the API key that was sent, for what outlasts a request; None when it was none.
     """
 
     id: str
     roles: frozenset[str] = frozenset()
     scopes: frozenset[Permission] | None = None
     expires_at: float | None = field(default=None, compare=False)
+    key_id: str | None = field(default=None, compare=False)
 
     def may(self, permission: Permission) -> bool:
         """Tell whether the roles allow something and the credential was made for it."""
-        return permission in permissions_of(self.roles) and (self.scopes is None or permission in self.scopes)
+        return self.could(permission) and (self.scopes is None or permission in self.scopes)
+
+    def could(self, permission: Permission) -> bool:
+        """Tell whether the roles allow something, whatever the credential was made for."""
+        return permission in permissions_of(self.roles)

@@ -12,7 +12,10 @@ as `GET /api/v1/audit/entries` gives them to an auditor, in the order of `sequen
    `sequence` is one more than the one before.
 
 What is about people is in the content, which the chain holds only by its digest: it can be erased, its salt with it,
-and the chain still holds. The salt is random, so what was erased cannot be found again by guessing.
+and the chain still holds. The salt is random, so what was erased cannot be found again by guessing. Where an owner was
+erased, `owner_id` and `actor` are `erased`, `changes` and `task` are `{}`, `salt` and `corr_id` are empty: leave step 1
+out for such an entry, and take its `content_hash` as it is. Where somebody else who had changed the task was erased,
+only `actor` and `salt` are: the chain holds, but nothing proves the rest of that content any more.
 
 Times are text, RFC 3339 in UTC with six digits of a second and `Z` (`2026-03-01T08:30:00.123456Z`). Inside
 `changes` and `task`, numbers of more than 2^53 - 1 either way, which a double may not hold exactly, were
@@ -33,9 +36,11 @@ from typing import Final, Protocol
 import rfc8785
 from pydantic import JsonValue
 
+from chassis.erased_subjects import ERASED
 from task_events import utc_text
 
 _MAX_EXACT: Final = 2**53 - 1
+_UNPROVEN: Final = "the actor was erased, so nothing proves the rest of the content"
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def verify_chain(
     """Find every place where a chain does not hold.
 
     Each entry is checked against its own hash and against the entry before, so one tampered entry does not
-    hide, or accuse, the others.
+    hide, or accuse, the others. The content of entries that were erased cannot be checked.
 
     Args:
         entries: Ascending by sequence, without filter.
@@ -189,12 +194,23 @@ def _problems(entry: ChainedEntry, last: Head) -> list[str]:
         problems.append(f"follows entry {last.sequence}")
     if entry.prev_hash != last.hash:
         problems.append("prev_hash is not the hash of the entry before")
+    if _is_erased(entry):
+        return problems + _hash_problems(entry)
     try:
         intact = entry.content_hash == content_hash(entry)
     except ValueError as error:
         return [*problems, f"the content cannot be hashed: {error}"]
     if not intact:
-        problems.append("the content does not fit its content_hash")
-    if entry.hash != entry_hash(entry):
-        problems.append("the hash does not fit the entry")
-    return problems
+        only_actor = entry.actor == ERASED and not entry.salt
+        problems.append(_UNPROVEN if only_actor else "the content does not fit its content_hash")
+    return problems + _hash_problems(entry)
+
+
+def _is_erased(entry: ChainedEntry) -> bool:
+    """Tell whether nothing is left of the content, so that there is nothing to check and nothing to be forged."""
+    left = (entry.salt, entry.corr_id, dict(entry.changes), dict(entry.task), entry.owner_id, entry.actor)
+    return left == ("", "", {}, {}, ERASED, ERASED)
+
+
+def _hash_problems(entry: ChainedEntry) -> list[str]:
+    return [] if entry.hash == entry_hash(entry) else ["the hash does not fit the entry"]

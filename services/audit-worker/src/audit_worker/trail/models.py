@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import JsonValue
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, SmallInteger, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -14,7 +14,10 @@ _SHA256 = "'^[0-9a-f]{64}$'"
 
 
 class AuditEntry(Model, table=True):
-    """One committed change of one task. Rows are only ever added: a trigger refuses everything else."""
+    """One committed change of one task.
+
+    Rows are only ever added, and the content of one whose owner is erased goes: triggers refuse everything else.
+    """
 
     __tablename__ = "audit_entries"
     __table_args__ = (
@@ -29,6 +32,8 @@ class AuditEntry(Model, table=True):
         # Serves the history of one task. Not unique with task_version: if a publisher ever numbered two
         # changes alike, both are evidence; the service reports it.
         Index("audit_entries_task_id_sequence_idx", "task_id", "sequence"),
+        # Serves the erasure of somebody who changed tasks of others.
+        Index("audit_entries_foreign_actor_idx", "actor", "sequence", postgresql_where=text("actor <> owner_id")),
     )
 
     sequence: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -48,6 +53,7 @@ class AuditEntry(Model, table=True):
     # Unique: a chain that forked cannot be stored.
     prev_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     hash: str = Field(sa_column=Column(Text, nullable=False))
+    erased_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
 
 
 @dataclass
@@ -70,6 +76,7 @@ class NewEntry:
     content_hash: str
     prev_hash: str
     hash: str
+    erased_at: datetime | None = None
 
 
 class ChainHead(Model, table=True):

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.chain import Head
 from audit_worker.trail.models import AuditEntry, NewEntry
+from chassis.erased_subjects import ERASED
 from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
@@ -27,6 +28,22 @@ _VERSIONS_TAKEN: Final = text(
     SELECT DISTINCT entry.task_id, entry.task_version FROM audit_entries AS entry
     JOIN unnest(CAST(:tasks AS bigint[]), CAST(:versions AS bigint[])) AS asked (task_id, task_version)
         ON entry.task_id = asked.task_id AND entry.task_version = asked.task_version
+    """
+)
+# An entry of a user's own task loses its content; one of another's task that the user changed, only who did.
+_ERASE_OWN: Final = text(
+    """
+    UPDATE audit_entries SET owner_id = :erased, actor = :erased, changes = '{}', task = '{}', corr_id = '', salt = '',
+        erased_at = clock_timestamp()
+    WHERE sequence = ANY (ARRAY(SELECT sequence FROM audit_entries WHERE owner_id = :subject LIMIT :limit))
+    """
+)
+_ERASE_ACTOR: Final = text(
+    """
+    UPDATE audit_entries SET actor = :erased, salt = '', erased_at = clock_timestamp()
+    WHERE sequence = ANY (
+        ARRAY(SELECT sequence FROM audit_entries WHERE actor = :subject AND actor <> owner_id LIMIT :limit)
+    )
     """
 )
 
@@ -61,6 +78,13 @@ class TrailRepository:
         rows = json.dumps([vars(entry) for entry in entries], ensure_ascii=False, default=utc_text)
         connection = await self._session.connection()
         await connection.execute(_APPEND, {"rows": rows, "sequence": head.sequence, "hash": head.hash})
+
+    async def erase_some(self, subject: str, *, limit: int) -> int:
+        """Take a user out of so many entries at most; gives how many there were."""
+        connection = await self._session.connection()
+        values = {"subject": subject, "erased": ERASED, "limit": limit}
+        own = await connection.execute(_ERASE_OWN, values)
+        return own.rowcount or (await connection.execute(_ERASE_ACTOR, values)).rowcount
 
     async def versions_taken(self, versions: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
         """Tell which of these pairs of task id and version the trail already has an entry for."""

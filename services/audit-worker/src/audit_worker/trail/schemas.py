@@ -56,7 +56,11 @@ class AuditEntryOut(BaseModel):
     ]
     recorded_at: Annotated[HashedTime, Field(description="when this entry was written")]
     salt: Annotated[
-        str, Field(description="random, part of the content", examples=["5b0e8a4f6f0b4f0f9d3c1a7e2b6d8c90"])
+        str,
+        Field(
+            description="random, part of the content; empty once somebody was erased from the entry",
+            examples=["5b0e8a4f6f0b4f0f9d3c1a7e2b6d8c90"],
+        ),
     ]
     content_hash: Annotated[
         Sha256, Field(description="SHA-256 over salt, owner_id, actor, changes, task and corr_id, by RFC 8785")

@@ -1,7 +1,8 @@
 """The rules of the trail: exactly one entry for every committed change of a task, all in one chain."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from prometheus_client import Counter
@@ -11,6 +12,7 @@ from audit_worker.trail.auth import visible_owner
 from audit_worker.trail.chain import Head, content_hash, entry_hash, exact_object, new_salt
 from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
+from chassis.erased_subjects import ERASED, ErasedSubjects
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent, Verdict
 from chassis.logging import get_logger
@@ -33,20 +35,56 @@ class EntryFilter:
     total: bool
 
 
-async def record_events(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
-    """Append the entries of events that were not seen before, in their order; the caller commits.
+class Recorder:
+    """Writes the trail.
 
-    A stale event gets its entry too: it tells of a change that was committed, and it is only late.
+    Args:
+        erased: Of whom an entry says nothing.
     """
-    trail = TrailRepository(session)
-    await _report_conflicts(trail, received)
-    head, now = await trail.lock_head()
-    entries = []
-    for item in received:
-        entry = _entry_of(item.event, head, now)
-        entries.append(entry)
-        head = Head(entry.sequence, entry.hash)
-    await trail.append(entries, head)
+
+    def __init__(self, erased: ErasedSubjects) -> None:
+        self._erased = erased
+
+    async def record(self, session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+        """Append the entries of events that were not seen before, in their order; the caller commits.
+
+        A stale event gets its entry too: it tells of a change that was committed, and it is only late.
+        """
+        trail = TrailRepository(session)
+        await _report_conflicts(trail, received)
+        head, now = await trail.lock_head()
+        # Under the lock, which the erasure takes too: either it waits for us and finds our entries, or we see it.
+        data = [item.event.data for item in received]
+        erased = await self._erased.among(session, {person for d in data for person in (d.task.owner_id, d.actor.id)})
+        entries = []
+        for item in received:
+            entry = _entry_of(item.event, head, now)
+            head = Head(entry.sequence, entry.hash)
+            entries.append(_without(erased, entry))
+        await trail.append(entries, head)
+
+
+def _without(erased: AbstractSet[str], entry: NewEntry) -> NewEntry:
+    """Take the erased out of an entry that is chained already: its digest stays, and nobody has its salt."""
+    if entry.owner_id in erased:
+        gone = replace(entry, owner_id=ERASED, actor=ERASED, changes={}, task={}, corr_id="")
+    elif entry.actor in erased:
+        gone = replace(entry, actor=ERASED)
+    else:
+        return entry
+    return replace(gone, salt="", erased_at=entry.recorded_at)
+
+
+class TrailData:
+    """What the trail holds of users, for their erasure."""
+
+    async def hold(self, session: AsyncSession) -> None:
+        """Wait for those who are appending, and have all others wait."""
+        await TrailRepository(session).lock_head()
+
+    async def erase_some(self, session: AsyncSession, subject: str, *, limit: int) -> int:
+        """Take a user out of so many entries at most; gives how many there were."""
+        return await TrailRepository(session).erase_some(subject, limit=limit)
 
 
 async def _report_conflicts(trail: TrailRepository, received: Sequence[ReceivedEvent]) -> None:

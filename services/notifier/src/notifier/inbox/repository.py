@@ -1,12 +1,21 @@
 """All SQL about notifications. Every statement that reads or writes for a caller starts from `_owned_by`."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, text
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from notifier.inbox.models import Notification
+
+_HOLD: Final = text("LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE")
+_ERASE: Final = text(
+    """
+    DELETE FROM notifications
+    WHERE id = ANY (ARRAY(SELECT id FROM notifications WHERE owner_id = :owner_id LIMIT CAST(:limit AS bigint)))
+    """
+)
 
 
 def _owned_by(owner_id: str, unread: bool | None = None) -> list[ColumnElement[bool]]:
@@ -27,6 +36,15 @@ class NotificationRepository:
         """Insert notifications."""
         self._session.add_all(notifications)
         await self._session.flush()
+
+    async def hold(self) -> None:
+        """Wait for everybody who is writing notifications, and have all others wait for this transaction."""
+        await (await self._session.connection()).execute(_HOLD)
+
+    async def erase(self, owner_id: str, *, limit: int | None = None) -> int:
+        """Delete notifications of somebody, so many at most; gives how many there were."""
+        connection = await self._session.connection()
+        return (await connection.execute(_ERASE, {"owner_id": owner_id, "limit": limit})).rowcount
 
     async def page(self, *, owner_id: str, unread: bool | None, after_id: int | None, limit: int) -> list[Notification]:
         """Give a caller's notifications, newest first; `after_id` is the last id of the page before."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from chassis.erased_subjects import ErasedSubjects
 from chassis.errors import ForbiddenError, NotFoundError
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent
@@ -41,16 +42,41 @@ class NotificationFilter:
     total: bool
 
 
-async def notify(session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
-    """Write the notifications of events that were not seen before; the caller commits.
+class Notifier:
+    """Tells people what happened to their tasks and to those they share.
 
-    A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
-    told of a newer change first would otherwise never hear of this one, and what people are told would depend
-    on the order in which events happen to arrive.
+    Args:
+        erased: Whom nothing is told any more.
     """
-    await NotificationRepository(session).add_all(
-        [_notification_of(item.event, user_id) for item in received for user_id in _concerned(item.event)]
-    )
+
+    def __init__(self, erased: ErasedSubjects) -> None:
+        self._erased = erased
+
+    async def notify(self, session: AsyncSession, received: Sequence[ReceivedEvent]) -> None:
+        """Write the notifications of events that were not seen before; the caller commits.
+
+        A stale event makes one too: it tells of a change that was made, says when, and is only late. Whoever was
+        told of a newer change first would otherwise never hear of this one, and what people are told would depend
+        on the order in which events happen to arrive.
+        """
+        notifications = NotificationRepository(session)
+        told = [(item.event, user_id) for item in received for user_id in _concerned(item.event)]
+        await notifications.add_all([_notification_of(event, user_id) for event, user_id in told])
+        # After they were added, not before: so the erasure either waits for us and finds them, or is seen here.
+        for user_id in await self._erased.among(session, {user_id for _, user_id in told}):
+            await notifications.erase(user_id)
+
+
+class InboxData:
+    """What the inbox holds of users, for their erasure."""
+
+    async def hold(self, session: AsyncSession) -> None:
+        """Wait for those who are adding notifications, and have all others wait."""
+        await NotificationRepository(session).hold()
+
+    async def erase_some(self, session: AsyncSession, subject: str, *, limit: int) -> int:
+        """Delete so many notifications of a user at most; gives how many there were."""
+        return await NotificationRepository(session).erase(subject, limit=limit)
 
 
 def _concerned(event: TaskEvent) -> list[str]:

@@ -18,6 +18,8 @@ class Comment(Model, table=True):
         CheckConstraint("version >= 1", name="version"),
         # The comments of a task, oldest first, and their count; serves the foreign key when tasks are purged.
         Index("comments_task_id_id_idx", "task_id", "id"),
+        # Serves the erasure of an account.
+        Index("comments_author_id_idx", "author_id"),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))

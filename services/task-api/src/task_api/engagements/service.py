@@ -210,7 +210,8 @@ class EngagementService:
         await terms.before_commit(Seen(engagement, role))
         await session.commit()
 
-    async def forget_user(self, session: AsyncSession, user_id: str) -> int:
+    @staticmethod
+    async def forget_user(session: AsyncSession, user_id: str) -> int:
         """Take somebody out of all engagements, for good; the caller commits, then calls `forgotten`.
 
         Where they are the only owner, the editor who has been there longest becomes owner, else the viewer who has.

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
 from task_api.models import Model
+from task_events.topics import TASKS_TOPIC
 
 _NOW = text("now()")
 
@@ -18,8 +19,9 @@ class OutboxEvent(Model, table=True):
 
     __tablename__ = "outbox"
     __table_args__: ClassVar[tuple[Any, ...]] = (
-        # Serves "is there an older unsent event of this task", and forbids two events for one version.
-        Index("outbox_aggregate_id_aggregate_version_key", "aggregate_id", "aggregate_version", unique=True),
+        # Serves "is there an older unsent event of this aggregate", and forbids two events for one version. By the id
+        # first: nearly all are tasks. Ids of another type may be the same numbers.
+        Index("outbox_aggregate_key", "aggregate_id", "aggregate_type", "aggregate_version", unique=True),
         # Rows live for milliseconds: vacuum early and often, so the table stays a few pages.
         {
             "postgresql_with": {
@@ -34,6 +36,11 @@ class OutboxEvent(Model, table=True):
     aggregate_type: str = Field(sa_column=Column(Text, nullable=False))
     aggregate_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     aggregate_version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    topic: str = Field(
+        default=TASKS_TOPIC, sa_column=Column(Text, nullable=False, server_default=text(f"'{TASKS_TOPIC}'"))
+    )
+    # Key of the record and subject of the event; null: the aggregate's id.
+    key: str | None = Field(default=None, sa_column=Column(Text))
     type: str = Field(sa_column=Column(Text, nullable=False))
     payload: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     traceparent: str | None = Field(default=None, sa_column=Column(Text))

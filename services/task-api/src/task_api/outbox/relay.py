@@ -28,11 +28,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.logging import get_logger
 from chassis.periodic import repeating
+from chassis.publisher import Publisher, PublishError, RefusedError
 from chassis.tracing import detached_span, exports_spans, traceparent_of
-from task_api.outbox.publisher import Publisher, PublishError, RefusedError
 from task_api.outbox.repository import OutboxRepository, Postponed, Unsent
 from task_events import EncodedEvent, encode_stored_event
-from task_events.topics import TASKS_TOPIC
 
 _FIRST_RETRY: Final = 0.5
 _LAST_RETRY: Final = 5.0  # not longer: when Kafka is back, events flow again within this
@@ -252,7 +251,7 @@ class Relay:
                     continue
                 span = spans.enter_context(
                     detached_span(
-                        f"publish {TASKS_TOPIC}",
+                        f"publish {row.topic}",
                         traceparent=row.traceparent,
                         kind=SpanKind.PRODUCER,
                         attributes={"messaging.system": "kafka", "messaging.message.id": str(row.id)},
@@ -272,10 +271,11 @@ def _event_of(row: Unsent, traceparent: str | None) -> EncodedEvent:
     return encode_stored_event(
         event_id=str(row.id),
         event_type=row.type,
-        subject=str(row.task_id),
+        subject=row.key,
         time=row.occurred_at,
         traceparent=traceparent,
         data=row.payload,
+        topic=row.topic,
     )
 
 

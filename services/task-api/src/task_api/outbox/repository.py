@@ -33,21 +33,23 @@ _LEAD: Final = text(
            set_config('plan_cache_mode', 'force_custom_plan', true)
     """
 )
-# At most one event of each task, its oldest, so that no batch and no retry can put two of them out of order.
+# At most one event of each aggregate (a task, mostly), its oldest, so that no batch and no retry can put two out of
+# order.
 # Not "id > last seen": a transaction that commits late would be skipped.
 _DUE: Final = text(
     """
-    SELECT id, aggregate_id, type, payload, traceparent, occurred_at, attempts
+    SELECT id, topic, coalesce(key, aggregate_id::text), type, payload, traceparent, occurred_at, attempts
     FROM (
         SELECT *, sum(octet_length(payload)) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes
         FROM (
-            SELECT id, aggregate_id, type, payload::text, traceparent, occurred_at, attempts
+            SELECT id, topic, key, aggregate_id, type, payload::text, traceparent, occurred_at, attempts
             FROM outbox AS event
             WHERE next_attempt_at <= now()
               AND id <> ALL(:in_flight)
               AND NOT EXISTS (
                   SELECT FROM outbox AS older
                   WHERE older.aggregate_id = event.aggregate_id
+                    AND older.aggregate_type = event.aggregate_type
                     AND older.aggregate_version < event.aggregate_version
               )
             ORDER BY id
@@ -74,7 +76,8 @@ class Unsent(NamedTuple):
 
     Attributes:
         id: Of the event.
-        task_id: Whose change it tells.
+        topic: Where it belongs.
+        key: Of its record, and its subject.
         type: Of the event.
         payload: Its data as JSON.
         traceparent: Of the request that made the change.
@@ -83,7 +86,8 @@ class Unsent(NamedTuple):
     """
 
     id: UUID
-    task_id: int
+    topic: str
+    key: str
     type: str
     payload: str
     traceparent: str | None

@@ -10,7 +10,8 @@ from chassis.correlation import new_id
 from chassis.tracing import current_traceparent
 from task_api.outbox.models import OutboxEvent
 from task_api.outbox.repository import OutboxRepository
-from task_events import TaskEventData, TaskEventType
+from task_events import ErasureRequested, TaskEventData, TaskEventType
+from task_events.topics import ACCOUNTS_TOPIC
 
 
 class Wakeable(Protocol):
@@ -48,6 +49,28 @@ class Outbox:
         """
         await OutboxRepository(session).add_many([_row(event_type, data) for event_type, data in events])
         await self._recorder.record(session, [data for _, data in events])
+
+    async def add_erasure_requested(self, session: AsyncSession, number: int, event: ErasureRequested) -> None:
+        """Add the request to erase a user to the session's transaction; the caller commits, then calls `committed`.
+
+        Args:
+            session: In which the erasure was written.
+            number: Of the erasure; attempts of it leave in their order.
+            event: The request.
+        """
+        row = OutboxEvent(
+            id=UUID(event.id),
+            aggregate_type="account_erasure",
+            aggregate_id=number,
+            aggregate_version=event.data.attempt,
+            topic=ACCOUNTS_TOPIC,
+            key=event.subject,
+            type=event.type.value,
+            payload=event.data.model_dump(mode="json"),
+            traceparent=event.traceparent,
+            occurred_at=event.time,
+        )
+        await OutboxRepository(session).add_many([row])
 
     def committed(self) -> None:
         """Tell the relay and the streams of this process; should it die here, others find the change by polling."""

@@ -10,7 +10,7 @@ _DUE: Final = text(
     """
     SELECT id FROM tasks
     WHERE deleted_at < now() - make_interval(days => :days) - interval '1 hour'
-      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.aggregate_id = tasks.id)
+      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.aggregate_id = tasks.id AND outbox.aggregate_type = 'task')
       AND NOT EXISTS (SELECT FROM tasks AS below WHERE below.parent_id = tasks.id)
     ORDER BY deleted_at
     LIMIT :limit

@@ -7,7 +7,7 @@ cursor, and only once its reader has taken what it read before, so nothing is ev
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import ClassVar, Final
 
@@ -48,9 +48,9 @@ class StreamsExhaustedError(UnavailableError):
 class Subscription:
     """One open stream's ear."""
 
-    def __init__(self, owner_id: str) -> None:
-        """Listen for changes of what an owner has."""
-        self.owner_id = owner_id
+    def __init__(self, owner_id: str, key_id: str | None) -> None:
+        """Listen for changes of what an owner has, on behalf of an API key if it is one."""
+        self.owner_id, self.key_id = owner_id, key_id
         self.ended = False
         self._heard = asyncio.Event()
 
@@ -101,12 +101,15 @@ class LiveFeed:
         self._woken.set()
 
     @contextmanager
-    def subscribed(self, user_id: str, owner_id: str | None = None) -> Iterator[Subscription]:
+    def subscribed(
+        self, user_id: str, owner_id: str | None = None, *, key_id: str | None = None
+    ) -> Iterator[Subscription]:
         """Open a stream's ear for as long as the block lasts.
 
         Args:
             user_id: Whose stream it is.
             owner_id: Of the tasks, when not the user.
+            key_id: The API key it is opened with, if it is one.
 
         Raises:
             TooManyStreamsError: The user has enough of them.
@@ -117,7 +120,7 @@ class LiveFeed:
             raise TooManyStreamsError(detail, headers={"Retry-After": "5"})
         if len(self._subscriptions) >= self._per_replica:
             raise StreamsExhaustedError("This replica has no room for another stream.", retry_after=5.0)
-        subscription = Subscription(owner_id or user_id)
+        subscription = Subscription(owner_id or user_id, key_id)
         if self._stopping:
             subscription.end()
         self._subscriptions.add(subscription)
@@ -138,6 +141,16 @@ class LiveFeed:
         self._stopping = True
         for subscription in self._subscriptions:
             subscription.end()
+
+    def key_ids(self) -> set[str]:
+        """Give the public ids of the API keys that streams are open with."""
+        return {subscription.key_id for subscription in self._subscriptions if subscription.key_id is not None}
+
+    def end_streams_of(self, key_ids: Collection[str]) -> None:
+        """End the streams that were opened with these API keys."""
+        for subscription in self._subscriptions:
+            if subscription.key_id in key_ids:
+                subscription.end()
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Look for changes in the background until the block ends."""

@@ -50,10 +50,10 @@ def get_space(user: FeedRead, engagement_id: EngagementParameter = None) -> Spac
 InSpace = Annotated[Space, Depends(get_space)]
 
 
-async def get_subscription(space: InSpace, request: Request) -> AsyncIterator[Subscription]:
+async def get_subscription(user: FeedRead, space: InSpace, request: Request) -> AsyncIterator[Subscription]:
     """Give a stream its place among those that are open; it is free again when the answer has ended, however it did."""
     live: LiveFeed = request.app.state.live_feed
-    with live.subscribed(space.user_id, space.owner_id) as subscription:
+    with live.subscribed(space.user_id, space.owner_id, key_id=user.key_id) as subscription:
         yield subscription
 
 
@@ -127,8 +127,8 @@ async def stream_changes(
 ) -> EventStreamResponse:
     """Stream the caller's changes, or an engagement's, as server-sent events, from a cursor on or from now on.
 
-    The stream ends when the token expires or the replica stops; the client then comes back with `Last-Event-ID` and
-    misses nothing.
+    The stream ends when the token or the API key does, or the replica stops; the client then comes back with
+    `Last-Event-ID` and misses nothing.
     """
     known = None
     if last_event_id:

@@ -1,7 +1,7 @@
 """Publishing through the Dapr sidecar, in bulk."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -14,7 +14,7 @@ from grpc import StatusCode
 
 from chassis.resilience import CallPolicy, Judgement, ResilientCall
 from task_events import CONTENT_TYPE, EncodedEvent
-from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
+from task_events.topics import PUBSUB_NAME
 
 _HEALTH_TIMEOUT: Final = 2.0
 _UNREACHABLE: Final = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED}
@@ -33,7 +33,7 @@ class RefusedError(PublishError):
 
 
 class Publisher(Protocol):
-    """Where the relay sends events."""
+    """Where events are sent."""
 
     @property
     def open_for(self) -> float:
@@ -51,7 +51,7 @@ class Publisher(Protocol):
 
 
 class DaprPublisher:
-    """Sends events to the `tasks` topic through this process's sidecar."""
+    """Sends events to their topics through this process's sidecar."""
 
     def __init__(self, *, http_port: int, grpc_port: int, api_token: str, timeout: float) -> None:
         """Say where the sidecar is.
@@ -84,18 +84,18 @@ class DaprPublisher:
         return self._call.open_for
 
     async def publish(self, events: Sequence[EncodedEvent]) -> None:
-        """Send events in one bulk call; see `Publisher.publish`."""
-        entries = [
-            BulkPublishEntry(
+        """Send events, those of each topic in one bulk call; see `Publisher.publish`."""
+        by_topic: dict[str, list[BulkPublishEntry]] = {}
+        for event in events:
+            entry = BulkPublishEntry(
                 event=event.body,
                 content_type=CONTENT_TYPE,
                 entry_id=event.id,
                 metadata={"partitionKey": event.subject},
             )
-            for event in events
-        ]
+            by_topic.setdefault(event.topic, []).append(entry)
         try:
-            await self._call(lambda: self._send(entries))
+            await self._call(lambda: self._send(by_topic))
         except RefusedError:
             raise
         except Exception as error:
@@ -107,16 +107,17 @@ class DaprPublisher:
         await self._disconnect()
         await self._http.aclose()
 
-    async def _send(self, entries: list[BulkPublishEntry]) -> None:
+    async def _send(self, by_topic: Mapping[str, list[BulkPublishEntry]]) -> None:
         client = await self._connected()
-        try:
-            response = await client.publish_events(pubsub_name=PUBSUB_NAME, topic_name=TASKS_TOPIC, data=entries)
-        except DaprGrpcError as error:
-            if error.code() in _UNREACHABLE:
-                raise
-            raise RefusedError(f"Dapr refused events: {_reason(error)}") from error
-        if response.failed_entries:
-            raise RefusedError(f"Dapr refused events: {response.failed_entries[0].error}")
+        for topic, entries in by_topic.items():
+            try:
+                response = await client.publish_events(pubsub_name=PUBSUB_NAME, topic_name=topic, data=entries)
+            except DaprGrpcError as error:
+                if error.code() in _UNREACHABLE:
+                    raise
+                raise RefusedError(f"Dapr refused events: {_reason(error)}") from error
+            if response.failed_entries:
+                raise RefusedError(f"Dapr refused events: {response.failed_entries[0].error}")
 
     async def _connected(self) -> DaprClient:
         """Give the client, made anew after a failure.

@@ -15,9 +15,9 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import override
 
+from chassis.publisher import DaprPublisher, PublishError, RefusedError
 from chassis.testing import make_task_event
 from devstack.polling import within
-from task_api.outbox.publisher import DaprPublisher, PublishError, RefusedError
 
 PATIENCE = 90.0
 

@@ -1,0 +1,234 @@
+"""A task-api that does not say what an API key is, on real sockets, and what the breaker of `introspection` does."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import httpx2
+import pytest
+from fastapi import APIRouter
+
+from chassis.identity import CurrentUser
+from chassis.identity.api_key_text import new_key_text
+from chassis.identity.introspection import POLICY, IntrospectingAuthenticator
+from chassis.service import create_service
+from chassis.settings import ConsumerSettings
+from chassis.testing import scrape, serving, settings_for
+from devstack.polling import within
+
+PATIENCE = 90.0
+QUICK = replace(POLICY, timeout=0.3, recovery_timeout=1.0, max_backoff=0.05)
+YES = b'{"active": true, "client_id": "k", "sub": "alice", "scope": "tasks:read audit:read-all later:known"}'
+router = APIRouter()
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@router.get("/me")
+async def me(user: CurrentUser) -> list[str]:
+    return [user.id, *sorted(user.scopes or ()), *user.roles]
+
+
+async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A byte now and then, for ever: no gap between two of them is long."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    return
+
+
+def saying(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> Answer:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n" + more
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    return answer
+
+
+@dataclass
+class Peer:
+    """Who listens where task-api should be, and how often it was asked."""
+
+    answer: Answer
+    url: str = ""
+    connections: int = 0
+
+
+@asynccontextmanager
+async def peer_that(answer: Answer) -> AsyncIterator[Peer]:
+    peer = Peer(answer)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer.connections += 1
+        try:
+            await peer.answer(reader, writer)
+        except OSError:
+            pass  # the caller has gone
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/introspect"
+    try:
+        yield peer
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def service_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A service that asks there what keys are."""
+    settings = settings_for(ConsumerSettings)
+    app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
+    async with serving(app) as client, httpx2.AsyncClient(timeout=None) as http:
+        app.state.authenticators.insert(0, IntrospectingAuthenticator(url, "s" * 32, http, policy=QUICK))
+        yield client
+
+
+async def ask(client: httpx2.AsyncClient, key: str | None = None) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {key or new_key_text().text}"}
+    return await client.get("/api/v1/me", headers=headers)
+
+
+async def state(client: httpx2.AsyncClient) -> float:
+    return await scrape(client, "taskwire_breaker_state", call="introspection")
+
+
+async def calls(client: httpx2.AsyncClient, outcome: str) -> float:
+    return await scrape(client, "taskwire_outbound_calls_total", call="introspection", outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (silence, "timeout"),
+        (drip, "timeout"),
+        (hang_up, "error"),
+        (saying(b"", b"503 Service Unavailable"), "error"),
+        (saying(b'{"active": "yes"}'), "error"),
+        (saying(b'{"active": true, "client_id": "k", "scope": "tasks:read"}'), "error"),
+        (saying(b" " * 20_000), "error"),
+    ],
+    ids=["silence", "drip", "hang up", "503", "not a boolean", "nobody's", "too large"],
+)
+async def test_the_breaker_opens_refuses_tries_and_closes(answer: Answer, outcome: str) -> None:
+    async with peer_that(answer) as peer, service_of(peer.url) as client:
+        before = await calls(client, outcome)
+        for request, tried in ((1, 2), (2, 4), (3, 5)):
+            response = await ask(client)
+            assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
+            assert int(response.headers["Retry-After"]) >= 1
+            assert peer.connections == tried, f"two tries for a request, until the fifth failure: {request}"
+        assert await calls(client, outcome) == before + 5
+        assert await state(client) > 0
+
+        async def is_refused() -> bool:
+            asked = peer.connections
+            assert (await ask(client)).status_code == 503
+            return peer.connections == asked
+
+        assert await within(PATIENCE, is_refused, 0)
+        peer.answer = saying(YES)
+
+        async def is_answered() -> bool:
+            return (await ask(client)).status_code == 200
+
+        assert await within(PATIENCE, is_answered, 0.05)
+        assert await state(client) == 0
+
+
+async def test_a_task_api_that_is_not_there_is_tried_as_often() -> None:
+    with socket.socket() as nobody:  # bound, so that nobody else gets the port, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        async with service_of(f"http://127.0.0.1:{nobody.getsockname()[1]}/introspect") as client:
+            before = await calls(client, "error")
+            for _ in range(3):
+                assert (await ask(client)).status_code == 503
+            assert await calls(client, "error") == before + 5
+
+
+async def test_a_wrong_secret_is_told_from_a_wrong_key_and_neither_repeated_nor_held_against_task_api() -> None:
+    async with peer_that(saying(b"", b"401 Unauthorized")) as peer, service_of(peer.url) as client:
+        for tried in range(1, 8):
+            assert (await ask(client)).status_code == 503
+            assert peer.connections == tried
+        assert await state(client) == 0
+
+
+async def test_no_redirect_is_followed_with_a_key() -> None:
+    async with peer_that(saying(YES)) as elsewhere:
+        away = saying(b"", b"307 Temporary Redirect", b"Location: " + elsewhere.url.encode() + b"\r\n")
+        async with peer_that(away) as peer, service_of(peer.url) as client:
+            assert (await ask(client)).status_code == 503
+        assert elsewhere.connections == 0
+
+
+async def test_who_comes_at_once_with_one_key_waits_for_one_answer_and_one_who_leaves_takes_it_from_nobody() -> None:
+    go = asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        await saying(YES)(reader, writer)
+
+    async with peer_that(slowly) as peer, httpx2.AsyncClient(timeout=None) as http:
+        patient = IntrospectingAuthenticator(peer.url, "s" * 32, http, policy=replace(POLICY, timeout=PATIENCE))
+        key, request = new_key_text().text, object()
+        waiting = [asyncio.create_task(patient.authenticate(request, key)) for _ in range(10)]  # type: ignore[arg-type]
+
+        async def is_asked() -> bool:
+            return peer.connections == 1
+
+        assert await within(PATIENCE, is_asked, 0.01)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        go.set()
+        principals = await asyncio.gather(*waiting[1:])
+        assert {principal.id for principal in principals} == {"alice"}
+        assert peer.connections == 1
+
+
+async def test_an_answer_gives_no_role_and_no_scope_that_keys_do_not_have() -> None:
+    async with peer_that(saying(YES)) as peer, service_of(peer.url) as client:
+        assert (await ask(client)).json() == ["alice", "tasks:read"]
+
+
+async def test_answers_are_kept_for_seconds_by_their_kind_and_never_for_longer_than_the_key_holds() -> None:
+    now = [0.0]
+    async with peer_that(saying(YES)) as peer, httpx2.AsyncClient(timeout=None) as http:
+        asking = IntrospectingAuthenticator(peer.url, "s" * 32, http, clock=lambda: now[0])
+        app = create_service(
+            settings_for(ConsumerSettings), package="chassis", title="t", description="d", routers=[router]
+        )
+        async with serving(app) as client:
+            app.state.authenticators.insert(0, asking)
+            key = new_key_text().text
+
+            async def status_and_calls() -> tuple[int, int]:
+                return (await ask(client, key)).status_code, peer.connections
+
+            assert await status_and_calls() == (200, 1)
+            peer.answer = saying(b'{"active": false}')
+            now[0] = 4.9
+            assert await status_and_calls() == (200, 1), "revoked, and not yet known here"
+            now[0] = 5.1
+            assert await status_and_calls() == (401, 2)
+            peer.answer = saying(YES[:-1] + b', "exp": 1}')
+            now[0] = 7.0
+            assert await status_and_calls() == (401, 2)
+            now[0] = 7.2
+            assert await status_and_calls() == (401, 3), "expired, whatever else the answer says"
+            assert (await ask(client, key[:-1] + "!")).status_code == 401
+            assert peer.connections == 3, "a mistyped key asks nobody"

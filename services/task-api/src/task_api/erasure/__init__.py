@@ -1,0 +1,1 @@
+"""Erasure of accounts: a saga across the three services, of which this one keeps the state."""

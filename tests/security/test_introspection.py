@@ -1,0 +1,172 @@
+"""API keys at the consumers: what they may do there, and that task-api tells nobody else what a key is."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from tests.security.test_guards import GUARDED
+
+from audit_worker.app import create_app as create_audit_worker
+from audit_worker.settings import AuditWorkerSettings
+from chassis.identity import Permission, operations_of
+from chassis.identity.api_key_text import new_key_text
+from chassis.identity.permissions import IN_A_KEY
+from chassis.migrations import upgrade
+from chassis.paths import API_PREFIX, INTROSPECTION_PATH
+from chassis.testing import bearer, listening, serving, settings_for
+from devstack.polling import within
+from devstack.throwaway import DatabaseFactory
+from notifier.app import create_app as create_notifier
+from notifier.settings import NotifierSettings
+from task_api.app import create_app as create_task_api
+from task_api.settings import TaskApiSettings
+
+SECRET: Final = "what our services demand of each other"
+KEYS: Final = "/api/v1/api-keys"
+PATIENCE: Final = 90.0
+Json = dict[str, Any]
+
+
+@dataclass
+class TaskApi:
+    url: str
+    client: httpx2.AsyncClient
+
+    async def make_key(self, *scopes: str) -> Json:
+        new = {"name": "x", "scopes": scopes}
+        made = await self.client.post(KEYS, json=new, headers=bearer("alice", "admin"))
+        assert made.status_code == 201, made.text
+        key: Json = made.json()
+        return key
+
+    async def introspect(self, content: str, secret: str | None = SECRET) -> httpx2.Response:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if secret is not None:
+            headers["Authorization"] = f"Bearer {secret}"
+        return await self.client.post(INTROSPECTION_PATH, content=content, headers=headers)
+
+
+@pytest.fixture
+async def task_api(databases: DatabaseFactory) -> AsyncIterator[TaskApi]:
+    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+        nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
+        app = create_task_api(settings_for(TaskApiSettings, url, introspection_secret=SECRET, **nobody))
+        async with serving(app) as client, listening(app) as address:
+            yield TaskApi(address, client)
+
+
+@asynccontextmanager
+async def consumer(
+    name: str, databases: DatabaseFactory, task_api: TaskApi, secret: str = SECRET
+) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
+    package = name.replace("-", "_")
+    asking = {"introspection_url": task_api.url + INTROSPECTION_PATH, "introspection_secret": secret}
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(databases.fresh(package, lambda url: upgrade(package, url)))
+        app = (
+            create_audit_worker(settings_for(AuditWorkerSettings, url, **asking))
+            if name == "audit-worker"
+            else create_notifier(settings_for(NotifierSettings, url, **asking))
+        )
+        yield app, await stack.enter_async_context(serving(app))
+
+
+async def test_it_says_whose_a_key_is_and_what_it_is_for(task_api: TaskApi) -> None:
+    key = await task_api.make_key("tasks:read", "audit:read")
+    answer = await task_api.introspect(f"token={key['key']}&token_type_hint=api_key")
+    assert answer.json() == {
+        "active": True,
+        "token_type": "api_key",
+        "client_id": key["prefix"][3:],
+        "sub": "alice",
+        "scope": "audit:read tasks:read",
+    }
+    assert answer.headers["Cache-Control"] == "no-store"
+    await task_api.client.delete(f"{KEYS}/{key['id']}", headers=bearer("alice"))
+    for token in (key["key"], new_key_text().text, "no key", bearer("alice")["Authorization"][7:]):
+        answer = await task_api.introspect(f"token={token}")
+        assert (answer.status_code, answer.json()) == (200, {"active": False})
+    for content in ("", "token=", "token=a&token=b", "other=x", "%ff=%ff"):
+        answer = await task_api.introspect(content)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
+
+
+async def test_it_answers_to_our_services_alone(task_api: TaskApi) -> None:
+    key = await task_api.make_key("tasks:read")
+    token = bearer("alice", "admin")["Authorization"][7:]
+    for secret in (None, "", SECRET[:-1], SECRET + "x", "\xff", key["key"], token):
+        headers = [] if secret is None else [(b"Authorization", f"Bearer {secret}".encode("latin-1"))]
+        answer = await task_api.client.post(INTROSPECTION_PATH, data={"token": key["key"]}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), secret
+        assert key["key"] not in answer.text
+    closed = create_task_api(settings_for(TaskApiSettings))
+    async with serving(closed) as client:
+        for secret in ("", "None", SECRET):
+            answer = await client.post(INTROSPECTION_PATH, headers={"Authorization": f"Bearer {secret}"})
+            assert answer.status_code == 401, "no secret is set: nobody may"
+
+
+async def allowed(client: httpx2.AsyncClient, app: FastAPI, name: str, key: Json) -> set[str]:
+    wanted = {operation: permission for permission, of_it in GUARDED[name].items() for operation in of_it}
+    found, headers = set(), {"Authorization": f"Bearer {key['key']}"}
+    for operation in operations_of(app.routes):
+        if operation.operation_id in wanted:
+            parts = operation.path.removeprefix(API_PREFIX).split("/")
+            path = API_PREFIX + "/".join("999999" if part.startswith("{") else part for part in parts)
+            answer = await client.request(operation.methods[0], path, headers=headers)
+            assert answer.status_code not in {401, 500, 503}, answer.text
+            if answer.status_code != 403:
+                found.add(operation.operation_id)
+    return found
+
+
+@pytest.mark.parametrize("name", ["audit-worker", "notifier"])
+async def test_a_key_of_a_single_scope_may_do_there_what_the_scope_is_for(
+    name: str, databases: DatabaseFactory, task_api: TaskApi
+) -> None:
+    async with consumer(name, databases, task_api) as (app, client):
+        for scope in sorted(IN_A_KEY):
+            key = await task_api.make_key(scope)
+            assert await allowed(client, app, name, key) == GUARDED[name].get(Permission(scope), set()), scope
+
+
+async def test_a_key_that_was_revoked_is_refused_there_a_little_later(
+    databases: DatabaseFactory, task_api: TaskApi
+) -> None:
+    async with consumer("notifier", databases, task_api) as (_, client):
+        key = await task_api.make_key("notifications:read")
+
+        async def status() -> int:
+            headers = {"Authorization": f"Bearer {key['key']}"}
+            return (await client.get("/api/v1/notifications", headers=headers)).status_code
+
+        assert await status() == 200
+        await task_api.client.delete(f"{KEYS}/{key['id']}", headers=bearer("alice"))
+
+        async def refused() -> bool:
+            return await status() == 401
+
+        assert await within(PATIENCE, refused, 0.2)
+
+
+async def test_a_consumer_with_another_secret_says_that_it_cannot_tell(
+    databases: DatabaseFactory, task_api: TaskApi
+) -> None:
+    async with consumer("notifier", databases, task_api, "another secret, just as long as it must be") as (_, client):
+        key = await task_api.make_key("notifications:read")
+        headers = {"Authorization": f"Bearer {key['key']}"}
+        answer = await client.get("/api/v1/notifications", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+        assert (await client.get("/api/v1/notifications", headers=bearer("alice"))).status_code == 200
+
+
+def test_an_address_without_a_secret_or_a_weak_one_is_no_start() -> None:
+    with pytest.raises(ValueError, match="set TASKWIRE_INTROSPECTION_SECRET too"):
+        settings_for(NotifierSettings, introspection_url="http://127.0.0.1:1/x")
+    for settings in (NotifierSettings, TaskApiSettings):
+        with pytest.raises(ValueError, match="at least 32 bytes"):
+            settings_for(settings, introspection_secret="short")
