@@ -14,6 +14,7 @@ from task_events import TaskEventType
 from task_events.asyncapi import asyncapi_document, message_name
 from task_events.json_schema import Json
 from task_events.topics import (
+    ACCOUNT_CONFIRMATIONS_TOPIC,
     ACCOUNTS_PARTITIONS,
     ACCOUNTS_TOPIC,
     AUDIT_DEAD_LETTER_TOPIC,
@@ -64,6 +65,7 @@ def test_it_names_the_topics_as_the_broker_has_them() -> None:
     assert [(binding["topic"], binding["partitions"]) for binding in kafka] == [
         (TASKS_TOPIC, TASKS_PARTITIONS),
         (ACCOUNTS_TOPIC, ACCOUNTS_PARTITIONS),
+        (ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_PARTITIONS),
         (AUDIT_DEAD_LETTER_TOPIC, 1),
         (NOTIFIER_DEAD_LETTER_TOPIC, 1),
     ]

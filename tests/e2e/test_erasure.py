@@ -185,7 +185,7 @@ async def test_what_comes_late_twice_or_in_another_order_brings_nothing_back(
     number = 10**15 + uuid_utils.uuid7().int % 10**6
     late = [make_task_event(number, version, owner_id=person.name, title=person.name) for version in (3, 1, 2)]
     for event in repeated * 2:
-        await past_taskwire.send_and_wait("accounts", event.body, key=event.subject.encode())
+        await past_taskwire.send_and_wait(event.topic, event.body, key=event.subject.encode())
     for late_event in (*late, late[0]):
         await past_taskwire.send_and_wait("tasks", late_event.to_json(), key=str(number).encode())
     auditor = {"Authorization": f"Bearer {stack.token('olga', ['auditor'])}"}

@@ -9,13 +9,14 @@ import psutil
 import pytest
 from tests.e2e.conftest import Person
 
+from chassis.accounts import ACCOUNTS_ROUTE
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
 from chassis.testing import bulk_envelope, make_task_event
 from devstack.layout import HOST
 from devstack.services import SERVICES, Service
 from task_events import TaskEvent
-from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
+from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
 
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
@@ -75,7 +76,7 @@ async def test_with_the_token_it_is_taken_so_the_refusals_below_mean_something(
     assert await taken_in(stack, service, event)
 
 
-@pytest.mark.parametrize("route", [TASKS_ROUTE, DEAD_LETTERS_ROUTE])
+@pytest.mark.parametrize("route", [TASKS_ROUTE, DEAD_LETTERS_ROUTE, ACCOUNTS_ROUTE])
 @pytest.mark.parametrize("service", CONSUMERS)
 async def test_who_is_not_the_sidecar_delivers_nothing(
     stack: "StackUnderTest", attacker: Person, service: str, route: str
@@ -90,6 +91,16 @@ async def test_who_is_not_the_sidecar_delivers_nothing(
             response = await http.post(url, content=body, headers=raw)
             assert (response.status_code, response.json()["code"]) == (403, "forbidden"), attempt
             assert not await taken_in(stack, service, event), attempt
+
+
+async def test_nobody_confirms_an_erasure_to_task_api_but_its_sidecar(
+    stack: "StackUnderTest", attacker: Person
+) -> None:
+    wrong = (None, "", "a" * 43, *(secret_of(stack, one, "APP_API_TOKEN") for one in CONSUMERS))
+    for token in wrong:
+        headers = {} if token is None else {APP_TOKEN_HEADER: token}
+        response = await attacker.http.post(f"{stack.urls['task-api']}{ACCOUNTS_ROUTE}", content=b"{}", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
 async def test_in_its_address_the_token_is_none(stack: "StackUnderTest", attacker: Person) -> None:
@@ -160,6 +171,9 @@ async def test_a_sidecar_publishes_for_nobody_without_its_token(
         ("notifier", "audit-worker.dead-letters"),
         ("audit-worker", "notifier.dead-letters"),
         ("task-api", "audit-worker.dead-letters"),
+        ("notifier", ACCOUNTS_TOPIC),
+        ("audit-worker", ACCOUNTS_TOPIC),
+        ("task-api", ACCOUNT_CONFIRMATIONS_TOPIC),
     ],
 )
 async def test_a_service_that_was_taken_over_cannot_make_the_events_of_another(

@@ -51,7 +51,7 @@ class Confirmations:
         if self.fails:
             raise PublishError("sidecar down")
         for event in events:
-            assert event.topic == "accounts"
+            assert event.topic == "account-confirmations"
             confirmed = parse_account_event(event.body)
             assert isinstance(confirmed, ErasureConfirmed)
             self.events.append(confirmed)

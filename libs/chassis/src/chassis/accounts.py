@@ -1,4 +1,4 @@
-"""The door for events of the topic `accounts`, the same in every service.
+"""The door for events about accounts, the same in every service.
 
 The answer is SUCCESS or RETRY. What cannot be read is answered SUCCESS and logged, and kept nowhere: it may hold
 somebody's id, and whoever waits for what it said asks again.
@@ -35,13 +35,16 @@ _delivered = Counter("taskwire_account_events_total", "Events of accounts, by wh
 _logger = get_logger(__name__)
 
 
-def subscribe_to_accounts(dapr_app: DaprApp, *, app_api_token: str, handle: Handle) -> None:
-    """Subscribe to the `accounts` topic through Dapr.
+def subscribe_to_accounts(
+    dapr_app: DaprApp, *, app_api_token: str, handle: Handle, topic: str = ACCOUNTS_TOPIC
+) -> None:
+    """Subscribe to one of the topics of accounts through Dapr.
 
     Args:
         dapr_app: Holds the subscriptions of this application.
         app_api_token: What daprd must send; everybody else is refused.
         handle: Is given each event that can be read, one at a time.
+        topic: That of requests, or that of confirmations.
     """
 
     async def on_account_event(request: Request) -> Response:
@@ -51,9 +54,7 @@ def subscribe_to_accounts(dapr_app: DaprApp, *, app_api_token: str, handle: Hand
 
     # Raw for the same reasons as the events of tasks (chassis/subscriptions.py).
     metadata = {"rawPayload": "true"}
-    dapr_app.subscribe(pubsub=PUBSUB_NAME, topic=ACCOUNTS_TOPIC, route=ACCOUNTS_ROUTE, metadata=metadata)(
-        on_account_event
-    )
+    dapr_app.subscribe(pubsub=PUBSUB_NAME, topic=topic, route=ACCOUNTS_ROUTE, metadata=metadata)(on_account_event)
 
 
 def publishing_dapr_app(app: FastAPI) -> DaprApp:

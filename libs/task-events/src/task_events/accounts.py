@@ -17,7 +17,7 @@ from task_events.cloudevents import (
     encode_stored_event,
 )
 from task_events.models import ACCOUNT_CONTRACT_VERSION
-from task_events.topics import ACCOUNTS_TOPIC
+from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_TOPIC
 
 MAX_USER_ID_CHARS: Final = 255
 
@@ -67,7 +67,7 @@ class _AccountEvent(_Contract):
     dataschema: str = ACCOUNT_DATA_SCHEMA
     traceparent: Annotated[str | None, Field(description="W3C trace context")] = None
 
-    def _encode(self, event_type: AccountEventType, data: _AccountEventData) -> EncodedEvent:
+    def _encode(self, event_type: AccountEventType, data: _AccountEventData, topic: str) -> EncodedEvent:
         return encode_stored_event(
             event_id=self.id,
             event_type=event_type.value,
@@ -76,7 +76,7 @@ class _AccountEvent(_Contract):
             traceparent=self.traceparent,
             data=data.model_dump_json(),
             source=self.source,
-            topic=ACCOUNTS_TOPIC,
+            topic=topic,
         )
 
 
@@ -88,7 +88,7 @@ class ErasureRequested(_AccountEvent):
 
     def encode(self) -> EncodedEvent:
         """Give the event ready to be published."""
-        return self._encode(self.type, self.data)
+        return self._encode(self.type, self.data, ACCOUNTS_TOPIC)
 
 
 class ErasureConfirmed(_AccountEvent):
@@ -99,7 +99,7 @@ class ErasureConfirmed(_AccountEvent):
 
     def encode(self) -> EncodedEvent:
         """Give the event ready to be published."""
-        return self._encode(self.type, self.data)
+        return self._encode(self.type, self.data, ACCOUNT_CONFIRMATIONS_TOPIC)
 
 
 AccountEvent = Annotated[ErasureRequested | ErasureConfirmed, Field(discriminator="type")]

@@ -11,6 +11,7 @@ from task_events.examples import example_account_events, example_events, stored,
 from task_events.json_schema import Json, account_schema, envelope_schema
 from task_events.models import CONTRACT_VERSION, TaskEventType
 from task_events.topics import (
+    ACCOUNT_CONFIRMATIONS_TOPIC,
     ACCOUNTS_PARTITIONS,
     ACCOUNTS_TOPIC,
     AUDIT_DEAD_LETTER_TOPIC,
@@ -42,7 +43,12 @@ _CHANNELS: Final = {
     "accounts": (
         ACCOUNTS_TOPIC,
         ACCOUNTS_PARTITIONS,
-        "Whose account is to be erased, and who has done it: one key per user. Not for those who only follow tasks.",
+        "Whose account is to be erased: one key per user. Not for those who only follow tasks.",
+    ),
+    "accountConfirmations": (
+        ACCOUNT_CONFIRMATIONS_TOPIC,
+        ACCOUNTS_PARTITIONS,
+        "Which service has erased whom. A topic of its own, so that who may confirm an erasure cannot ask for one.",
     ),
     "auditWorkerDeadLetters": (AUDIT_DEAD_LETTER_TOPIC, 1, "What audit-worker could not process, byte for byte."),
     "notifierDeadLetters": (NOTIFIER_DEAD_LETTER_TOPIC, 1, "What notifier could not process, byte for byte."),
@@ -51,7 +57,8 @@ _CHANNELS: Final = {
 
 _TYPES: Final[Mapping[str, Iterable[TaskEventType | AccountEventType]]] = {
     "tasks": TaskEventType,
-    "accounts": AccountEventType,
+    "accounts": [AccountEventType.ERASURE_REQUESTED],
+    "accountConfirmations": [AccountEventType.ERASURE_CONFIRMED],
 }
 
 
@@ -119,8 +126,8 @@ def _operations() -> Json:
     }
     confirm: Json = {
         "action": "send",
-        "channel": {"$ref": "#/channels/accounts"},
-        "messages": [{"$ref": "#/channels/accounts/messages/userErasureConfirmed"}],
+        "channel": {"$ref": "#/channels/accountConfirmations"},
+        "messages": [{"$ref": "#/channels/accountConfirmations/messages/userErasureConfirmed"}],
         "summary": "A consumer says that it holds nothing of the user any more",
     }
     return {"publishTaskEvents": publish, "requestErasure": request, "confirmErasure": confirm} | give_up

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Val
 from pydantic_core import to_json
 
 from task_events.models import ACCOUNT_CONTRACT_VERSION, CONTRACT_VERSION, TaskEventData, TaskEventType, utc_text
-from task_events.topics import ACCOUNTS_TOPIC, TASKS_TOPIC
+from task_events.topics import TASKS_TOPIC
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = "/taskwire/task-api"
@@ -121,7 +121,7 @@ def encode_stored_event(
     attributes = _attributes(
         event_id=event_id, event_type=event_type, subject=subject, time=time, traceparent=traceparent
     )
-    if topic == ACCOUNTS_TOPIC:
+    if topic != TASKS_TOPIC:
         attributes |= {"source": source, "dataschema": ACCOUNT_DATA_SCHEMA}
     return EncodedEvent(event_id, subject, _written_out(attributes, data), topic)
 

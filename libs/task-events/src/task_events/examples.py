@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from task_events.accounts import ErasureConfirmed, ErasureConfirmedData, ErasureRequested, ErasureRequestedData
 from task_events.cloudevents import TaskEvent
 from task_events.models import Actor, FieldChange, TaskEventData, TaskEventType, TaskSnapshot
-from task_events.topics import ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
+from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 _CREATED_AT: Final = datetime(2026, 3, 1, 8, 30, 0, 125_000, tzinfo=UTC)
 _TASK: Final = TaskSnapshot(
@@ -71,9 +71,10 @@ def example_account_events() -> list[ErasureRequested | ErasureConfirmed]:
 
 
 def stored_account_event(event: ErasureRequested | ErasureConfirmed) -> dict[str, JsonValue]:
-    """Give an event of `accounts` as it lies in Kafka."""
-    envelope: dict[str, JsonValue] = json.loads(event.encode().body)
-    return envelope | {"topic": ACCOUNTS_TOPIC, "pubsubname": PUBSUB_NAME, "tracestate": ""}
+    """Give an event about an account as it lies in Kafka."""
+    encoded = event.encode()
+    envelope: dict[str, JsonValue] = json.loads(encoded.body)
+    return envelope | {"topic": encoded.topic, "pubsubname": PUBSUB_NAME, "tracestate": ""}
 
 
 def _story() -> list[tuple[TaskEventType, dict[str, object]]]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue
 from task_events.accounts import ACCOUNT_EVENTS, ErasureConfirmed, ErasureRequested
 from task_events.cloudevents import DATA_SCHEMA, TaskEvent
 from task_events.models import ACCOUNT_CONTRACT_VERSION, CONTRACT_VERSION, TaskEventData
-from task_events.topics import ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
+from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
 
 Json = dict[str, JsonValue]
 
@@ -56,15 +56,16 @@ def envelope_schema() -> Json:
 
 
 def account_schema() -> Json:
-    """Give the schema of a whole record value of `accounts`, after Dapr has added its part."""
+    """Give the schema of a record value of `accounts` or `account-confirmations`, after Dapr has added its part."""
     schema = ACCOUNT_EVENTS.json_schema(mode="serialization")
     definitions = _object(schema, "$defs")
-    for name in (ErasureRequested.__name__, ErasureConfirmed.__name__):
+    topics = {ErasureRequested.__name__: ACCOUNTS_TOPIC, ErasureConfirmed.__name__: ACCOUNT_CONFIRMATIONS_TOPIC}
+    for name, topic in topics.items():
         envelope = _object(definitions, name)
         added: Json = {
             **_transport_attributes(),
             "partitionkey": {"type": "string", "description": "Equal to `subject`"},
-            "topic": {"type": "string", "const": ACCOUNTS_TOPIC, "description": "Added by Dapr"},
+            "topic": {"type": "string", "const": topic, "description": "Added by Dapr"},
         }
         _object(envelope, "properties").update(added)
         _promise(envelope, (*_ENVELOPE_HAS, "type"))

@@ -15,6 +15,7 @@ AUDIT_DEAD_LETTER_TOPIC: Final = "audit-worker.dead-letters"
 NOTIFIER_DEAD_LETTER_TOPIC: Final = "notifier.dead-letters"
 
 ACCOUNTS_TOPIC: Final = "accounts"
+ACCOUNT_CONFIRMATIONS_TOPIC: Final = "account-confirmations"
 """What happens to accounts. A topic of its own: consumers of `tasks` 1.x refuse types that they do not know."""
 
 ACCOUNTS_PARTITIONS: Final = 3

@@ -64,6 +64,7 @@ from task_api.tasks.service import TaskService
 from task_api.users.exporting import AccountExport
 from task_api.users.routes import router as users_router
 from task_api.users.service import Profiles
+from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC
 
 
 def create_app(settings: TaskApiSettings) -> FastAPI:
@@ -185,5 +186,6 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         publishing_dapr_app(app),
         app_api_token=settings.app_api_token.get_secret_value(),
         handle=Confirmations(app.state.database, erased).handle,
+        topic=ACCOUNT_CONFIRMATIONS_TOPIC,
     )
     return app

@@ -20,6 +20,7 @@ from devstack.layout import HOST
 from devstack.process import Command, run
 from devstack.services import DEAD_LETTER_BYTES
 from task_events.topics import (
+    ACCOUNT_CONFIRMATIONS_TOPIC,
     ACCOUNTS_PARTITIONS,
     ACCOUNTS_TOPIC,
     AUDIT_DEAD_LETTER_TOPIC,
@@ -31,6 +32,7 @@ from task_events.topics import (
 TOPICS: Final[Mapping[str, int]] = {
     TASKS_TOPIC: TASKS_PARTITIONS,
     ACCOUNTS_TOPIC: ACCOUNTS_PARTITIONS,
+    ACCOUNT_CONFIRMATIONS_TOPIC: ACCOUNTS_PARTITIONS,
     AUDIT_DEAD_LETTER_TOPIC: 1,
     NOTIFIER_DEAD_LETTER_TOPIC: 1,
 }

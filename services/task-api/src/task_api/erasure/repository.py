@@ -16,7 +16,7 @@ _ADD: Final = text(
     """
     INSERT INTO account_erasures (id, subject, subject_digest, corr_id, requested_at, asked_at)
     VALUES (:id, :subject, :digest, :corr_id, now(), now())
-    ON CONFLICT (subject_digest) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING number, requested_at
     """
 )
