@@ -60,6 +60,6 @@ async def test_every_answer_to_nobody_is_as_documented(service: str, databases: 
     assert not found.failures, shown(found)
     for path, method, operation in operations(document_of(service)):
         if operation["security"]:
-            # A body is read before its sender is known, so one that is not JSON is told so.
-            possible = {401, 400} if "requestBody" in operation else {401}
+            # What is too long, and a body that is not JSON, is told so before its sender is known.
+            possible = {401, 414} | ({400, 413} if "requestBody" in operation else set())
             assert 401 in found.answers[f"{method} {path}"].keys() <= possible, f"{method} {path}"
