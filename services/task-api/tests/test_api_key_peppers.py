@@ -1,5 +1,6 @@
 """What API keys are hashed with: rotated under keys in use, required in production, told to nobody."""
 
+import base64
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,6 +87,8 @@ def test_in_production_peppers_must_be_set_and_strong_and_are_in_no_message(
         "auth_hs256_secret": None,
         "auth_jwks_url": "https://id.example.com/k",
         "cursor_secret": secrets.token_urlsafe(32),
+        "erasure_secret": secrets.token_urlsafe(32),
+        "encryption_keys": f"one:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         "DAPR_API_TOKEN": secrets.token_urlsafe(32),
         "APP_API_TOKEN": secrets.token_urlsafe(33),
         "database_url": f"postgresql://it:{secrets.token_urlsafe(24)}@db.example/it",

@@ -95,6 +95,7 @@ def test_in_production_the_secret_of_cursors_must_be_set() -> None:
         "auth_hs256_secret": None,
         "auth_jwks_url": "https://id.example.com/k",
         "erasure_secret": secrets.token_urlsafe(32),
+        "api_key_peppers": f"first:{secrets.token_urlsafe(32)}",
         "encryption_keys": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
     }
     for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), (secrets.token_urlsafe(15), "at least 32 bytes")):
