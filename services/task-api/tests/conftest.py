@@ -82,9 +82,9 @@ def sent_statements(app: FastAPI) -> Callable[[], AbstractContextManager[list[st
 
         def note(connection: Connection, cursor: object, statement: str, *_: object) -> None:
             task = asyncio.current_task()
-            in_background = task is not None and not task.get_name().startswith("Task-")  # what goes on there has a name
+            in_background = task is not None and not task.get_name().startswith("Task-")  # what is there has a name
             # Who was erased a replica reads for all its requests; the very first one may be quicker than that.
-            if not in_background and not statement.split()[:2] == ["SELECT", "subject_digest"]:
+            if not in_background and statement.split()[:2] != ["SELECT", "subject_digest"]:
                 sent.append(statement.split(maxsplit=1)[0])
 
         engine = app.state.database.engine.sync_engine
