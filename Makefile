@@ -17,7 +17,7 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare cluster-tools cluster-up cluster-down
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -73,6 +73,15 @@ fuzz: prepare ## Send what can be made of the OpenAPI documents, check every ans
 
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
+
+cluster-tools: prepare ## Build what a Kubernetes API server and a cluster of one node are made of; once, many minutes
+	@$(python) -m cluster tools
+
+cluster-up: prepare ## Start a Kubernetes cluster of one node with Dapr's control plane; root on Linux
+	@$(python) -m cluster up
+
+cluster-down: prepare ## End it; nothing of it stays
+	@$(python) -m cluster down
 
 check: prepare ## Style, types, import rules, contracts, lock file, known vulnerabilities, secrets in files
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
