@@ -17,12 +17,12 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare cluster-tools cluster-up cluster-down
+.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare secrets-k8s test-k8s cluster-tools cluster-up cluster-down
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
 	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
@@ -64,6 +64,12 @@ start: prepare ## Start it again: PART=kafka
 
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2)
 	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
+
+secrets-k8s: prepare ## Random secrets for deploy/k8s/overlays/local, once
+	@$(python) -m manifests secrets
+
+test-k8s: prepare ## The Kubernetes manifests: as they are written, at an API server, in a cluster (docs/kubernetes.md)
+	@$(python) -m pytest tests/deploy $(ARGS)
 
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)

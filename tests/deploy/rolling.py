@@ -165,9 +165,11 @@ def table(result: Result) -> str:
         [
             *lines,
             "",
-            (f"in all: {len(result.ledger.acknowledged)} changes acknowledged, {lost} lost, {doubled} doubled; "
-            f"{len(result.evidence.entries)} audited, {len(result.evidence.notified)} notified; "
-            f"{published} events published, and {len(result.evidence.events) - published} a second time"),
+            (
+                f"in all: {len(result.ledger.acknowledged)} changes acknowledged, {lost} lost, {doubled} doubled; "
+                f"{len(result.evidence.entries)} audited, {len(result.evidence.notified)} notified; "
+                f"{published} events published, and {len(result.evidence.events) - published} a second time"
+            ),
             f"errors that a retry absorbed: {dict(causes) or 'none'}",
             f"invariants violated: {len(result.violations)}",
         ]
