@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from cluster.kubectl import Answer, Kubectl, as_list
+from cluster.kubectl import Answer, Kubectl, as_stream
 
 # As it comes out of YAML: whatever its kind says, at any depth.
 Manifest = dict[str, Any]
@@ -36,14 +36,16 @@ def kinds(kubectl: Kubectl) -> set[tuple[str, str]]:
 
 def strict_dry_run(kubectl: Kubectl, manifests: Sequence[Manifest]) -> Answer:
     """Have the server say what it would do, fields it does not know being errors; nothing is changed."""
-    return kubectl.ask("apply", "--dry-run=server", "--validate=strict", "-f", "-", given=as_list(manifests))
+    return kubectl.ask("apply", "--dry-run=server", "--validate=strict", "-f", "-", given=as_stream(manifests))
 
 
 def make_namespaces(kubectl: Kubectl, manifests: Iterable[Manifest]) -> None:
     """Make the namespaces of manifests, with Pod Security at its strictest whatever the manifests say of it."""
     for name in sorted({one["metadata"].get("namespace", "default") for one in manifests}):
         metadata = {"name": name, "labels": _RESTRICTED}
-        kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
+        kubectl.run(
+            "apply", "-f", "-", given=as_stream([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
+        )
 
 
 def pods(manifests: Iterable[Manifest]) -> list[Manifest]:

@@ -24,7 +24,7 @@ class Mistake:
     path: str
     value: object
     refusal: str
-    overlay: str = "production"
+    overlay: str = "local"
 
 
 _APP: Final = "spec/template/spec/containers/0"
@@ -41,7 +41,7 @@ MISTAKES: Final = (
         "Deployment/notifier", f"{_APP}/readynessProbe", {}, 'unknown field "spec.template.spec.containers[0].ready',
     ),
     Mistake(
-        "a number is a word", "Deployment/notifier", "spec/minReadySeconds", "five", "expected numeric",
+        "a number is a word", "Deployment/notifier", "spec/minReadySeconds", "five", "cannot unmarshal string",
     ),
     Mistake("there is no image", "Deployment/audit-worker", f"{_APP}/image", Gone, "image: Required value"),
     Mistake(
@@ -87,11 +87,12 @@ MISTAKES: Final = (
     ),
     Mistake(
         "an autoscaler's least is more than its most",
-        "HorizontalPodAutoscaler/task-api", "spec/minReplicas", 1_000, "must be greater than or equal to `minReplicas`",
+        "HorizontalPodAutoscaler/task-api", "spec/minReplicas", 1_000,
+        "must be greater than or equal to `minReplicas`", "production",
     ),
     Mistake(
         "a network policy names a port that cannot be",
-        "NetworkPolicy/task-api", "spec/ingress/0/ports/0/port", 0, "must be between 1 and 65535",
+        "NetworkPolicy/to-postgres", "spec/egress/0/ports/0/port", 0, "must be between 1 and 65535",
     ),
     Mistake(
         "a Component has no type", "Component/pubsub", "spec/type", Gone, "spec.type: Required value",
@@ -113,7 +114,7 @@ MISTAKES: Final = (
     ),
     Mistake(
         "a pod is privileged",
-        "Pod/task-api", "spec/containers/0/securityContext/privileged", True, 'violates PodSecurity "restricted',
+        "Pod/task-api", "spec/containers/0/securityContext", {"privileged": True}, 'violates PodSecurity "restricted',
     ),
     Mistake(
         "a pod shares the machine's network",

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from manifests import local_secrets
-from manifests.kustomize import ensure_kustomize
 from tests.deploy.api_checks import (
     Manifest,
     changed,
@@ -22,15 +20,17 @@ from tests.deploy.api_checks import (
     read,
     strict_dry_run,
 )
+from tests.deploy.asked import require_asked
 from tests.deploy.broken import MISTAKES, Mistake
 
 from cluster.api_server import ApiServer, Place
 from cluster.background import Background
-from cluster.control_plane import apply_definitions
-from cluster.custom_resources import definitions
+from cluster.custom_resources import apply_definitions, definitions
 from cluster.kubectl import Kubectl
 from cluster.programs import API_SERVER, found, missing
 from devstack.layout import REPOSITORY, Layout
+from manifests import local_secrets
+from manifests.kustomize import ensure_kustomize
 
 _OVERLAYS: Final = REPOSITORY / "deploy" / "k8s" / "overlays"
 NAMES: Final = sorted(path.name for path in _OVERLAYS.iterdir())
@@ -40,6 +40,7 @@ _WITHOUT_DEFINITIONS: Final = ("strimzi.io", "cnpg.io", "external-secrets.io", "
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    require_asked("at an API server")
     cache = Layout.from_environment(dict(os.environ)).cache
     if absent := missing(API_SERVER, cache):
         names = ", ".join(program.name for program in absent)
@@ -49,8 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     try:
         api = ApiServer(home, found(API_SERVER, cache), Place.free(), background)
         api.start()
-        for folder in definitions(cache, print).values():
-            apply_definitions(api.kubectl, folder)
+        apply_definitions(api.kubectl, definitions(cache, print))
         yield api.kubectl
     finally:
         background.stop()
@@ -124,7 +124,7 @@ def test_a_type_of_component_that_does_not_exist_is_not_noticed_here(
     server: Kubectl, overlays: dict[str, list[Manifest]]
 ) -> None:
     """Where this rung ends: the day it fails, the sentence about it in docs/kubernetes-proof.md has to go."""
-    component = _find(overlays["production"], "Component/pubsub")
+    component = _find(overlays["local"], "Component/pubsub")
     assert strict_dry_run(server, [changed(component, "spec/type", "pubsub.carrier-pigeon")]).ok
 
 

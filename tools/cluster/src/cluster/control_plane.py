@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster import scratch_image
-from cluster.custom_resources import chart
-from cluster.kubectl import Kubectl
+from cluster.custom_resources import apply_definitions, chart
 from cluster.node import Node
 from cluster.programs import DAPR, found
 from devstack.failures import ProvisionError
@@ -48,7 +47,7 @@ def install(node: Node, sidecar: str, progress: Progress) -> float:
     source = chart(node.cache, progress)
     kubectl = node.kubectl
     kubectl.run("create", "namespace", NAMESPACE)
-    apply_definitions(kubectl, source / "crds")
+    apply_definitions(kubectl, sorted((source / "crds").glob("*.yaml")))
     kubectl.run("apply", "--server-side", "-f", "-", given=_rendered(programs["helm"], source, sidecar))
     progress("Dapr's chart is applied")
     for kind in ("deployment", "statefulset"):
@@ -60,16 +59,6 @@ def install(node: Node, sidecar: str, progress: Progress) -> float:
     return time.monotonic() - began
 
 
-def apply_definitions(kubectl: Kubectl, folder: Path) -> None:
-    """Apply custom resource definitions, and wait until the API serves them.
-
-    Raises:
-        ProvisionError: One was refused.
-    """
-    kubectl.run("apply", "--server-side", "-f", str(folder))
-    kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "-f", str(folder))
-
-
 def _rendered(helm: Path, source: Path, sidecar: str) -> str:
     """Render the chart; the scheduler, for jobs that Taskwire has none of, is left out."""
     values = {
@@ -79,6 +68,8 @@ def _rendered(helm: Path, source: Path, sidecar: str) -> str:
         "global.scheduler.enabled": "false",
         "dapr_sidecar_injector.image.name": sidecar,
         "dapr_sidecar_injector.sidecarImagePullPolicy": "IfNotPresent",
+        # Or sidecars would break the restricted standard of the namespaces they are put into.
+        "dapr_sidecar_injector.sidecarDropALLCapabilities": "true",
     }
     chosen = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     done = subprocess.run(  # noqa: S603

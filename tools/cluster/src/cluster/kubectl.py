@@ -102,10 +102,10 @@ class Kubectl:
         """
         return self.run(
             "apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-", *arguments,
-            given=as_list(manifests),
+            given=as_stream(manifests),
         )  # fmt: skip
 
 
-def as_list(manifests: Sequence[Manifest]) -> str:
-    """Several manifests as one that kubectl reads."""
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
+def as_stream(manifests: Sequence[Manifest]) -> str:
+    """Several manifests as kubectl reads them; not as a List, whose items it would check by itself, and loosely."""
+    return "\n---\n".join(json.dumps(one) for one in manifests)
