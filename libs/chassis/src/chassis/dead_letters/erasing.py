@@ -12,7 +12,8 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.dead_letters.envelope import as_json
-from chassis.erased_subjects import ERASED, ErasedSubjects
+from chassis.erased_subjects import ErasedSubjects
+from chassis.identity import ERASED
 from task_events import InvalidEventError, parse_task_event
 
 _HOLD: Final = text("LOCK TABLE dead_letters IN SHARE ROW EXCLUSIVE MODE")
