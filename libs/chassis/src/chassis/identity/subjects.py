@@ -6,7 +6,7 @@ from typing import Final, TypeGuard
 ENGAGEMENT_PREFIX: Final = "engagement:"
 """Begins the owner of a task that is in an engagement: `engagement:5`."""
 MAX_SUBJECT_CHARS: Final = 255
-_SUBJECT = re.compile(rf"[^\x00-\x20\x7f]{{1,{MAX_SUBJECT_CHARS}}}")
+_SUBJECT = re.compile(rf"[^\x00-\x20\x7f\ud800-\udfff]{{1,{MAX_SUBJECT_CHARS}}}")
 
 
 def is_subject(value: object) -> TypeGuard[str]:
