@@ -8,7 +8,7 @@ ENGAGEMENT_PREFIX: Final = "engagement:"
 ERASED: Final = "erased"
 """Stands where the id of somebody stood; who was called so would find all that is left of those who were erased."""
 MAX_SUBJECT_CHARS: Final = 255
-_SUBJECT = re.compile(rf"[^\x00-\x20\x7f]{{1,{MAX_SUBJECT_CHARS}}}")
+_SUBJECT = re.compile(rf"[^\x00-\x20\x7f\ud800-\udfff]{{1,{MAX_SUBJECT_CHARS}}}")
 
 
 def is_subject(value: object) -> TypeGuard[str]:
