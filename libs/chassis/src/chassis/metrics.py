@@ -1,7 +1,7 @@
 """Prometheus metrics: the RED figures of every route, and `/metrics`.
 
-Routes are labelled by their template (`/api/v1/tasks/{task_id}`), never by the path, so the number of
-series stays bounded whatever is asked for.
+Routes are labelled by their template (`/api/v1/tasks/{task_id}`), never by the path, and methods that nobody knows by
+one word, so the number of series stays bounded whatever is asked for. docs/reference/metrics.md tells all metrics.
 """
 
 import time
@@ -17,6 +17,8 @@ from chassis.logging import get_logger
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 
 _UNMATCHED: Final = "unmatched"
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_OTHER_METHOD: Final = "other"
 _QUIET_PATHS: Final = ("/health/", "/metrics", *SIDECAR_PREFIXES)
 
 _requests = Histogram(
@@ -75,7 +77,8 @@ class ObservedMiddleware:
     @staticmethod
     def _observe(scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        _requests.labels(scope["method"], route, str(status)).observe(seconds)
+        method = scope["method"] if scope["method"] in _METHODS else _OTHER_METHOD  # any word is one, for HTTP
+        _requests.labels(method, route, str(status)).observe(seconds)
         if not scope["path"].startswith(_QUIET_PATHS) or status >= 500:  # noqa: PLR2004
             _logger.info(
                 "request",
