@@ -1,7 +1,7 @@
 """Prometheus metrics: the RED figures of every route, and `/metrics`.
 
 Routes are labelled by their template (`/api/v1/tasks/{task_id}`), never by the path, and methods by those there are, so
-the number of series stays bounded whatever is asked for.
+the number of series stays bounded whatever is asked for. docs/reference/metrics.md tells all metrics.
 """
 
 import time
