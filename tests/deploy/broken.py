@@ -113,6 +113,29 @@ MISTAKES: Final = (
         "Configuration/taskwire", "spec/tracing/samplingRate", 1, "samplingRate: Invalid value",
     ),
     Mistake(
+        "consumers are scaled by nothing",
+        "ScaledObject/notifier", "spec/triggers", Gone, "spec.triggers: Required value", "production",
+    ),
+    Mistake(
+        "consumers may be as many as a word says",
+        "ScaledObject/notifier", "spec/maxReplicaCount", "6", "spec.maxReplicaCount: Invalid value", "production",
+    ),
+    Mistake(
+        "metrics are asked for without a unit of time",
+        "PodMonitor/taskwire", "spec/podMetricsEndpoints/0/interval", "15",
+        "podMetricsEndpoints[0].interval: Invalid value", "production",
+    ),
+    Mistake(
+        "a secret is refreshed by a policy that is none",
+        "ExternalSecret/task-api", "spec/refreshPolicy", "Sometimes",
+        "spec.refreshPolicy: Unsupported value", "production",
+    ),
+    Mistake(
+        "an Ingress leads to no port",
+        "Ingress/task-api", "spec/rules/0/http/paths/0/backend/service/port", {}, "port name or number is required",
+        "production",
+    ),
+    Mistake(
         "a pod is privileged",
         "Pod/task-api", "spec/containers/0/securityContext", {"privileged": True}, 'violates PodSecurity "restricted',
     ),

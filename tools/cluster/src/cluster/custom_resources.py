@@ -10,6 +10,7 @@ from cluster.kubectl import Kubectl
 DAPR: Final = "github.com/dapr/dapr"
 _FILES: Final[Mapping[str, tuple[str, ...]]] = {
     DAPR: ("charts/dapr/crds/*.yaml",),
+    "github.com/external-secrets/external-secrets": ("config/crds/bases/external-secrets.io_externalsecrets.yaml",),
     "github.com/kedacore/keda/v2": ("config/crd/bases/keda.sh_*.yaml",),
     "github.com/prometheus-operator/prometheus-operator": tuple(
         f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
