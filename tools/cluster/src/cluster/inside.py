@@ -32,6 +32,16 @@ _REAP_EVERY: Final = 1.0
 _SCRATCH: Final = ("/run", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
 """Directories with fixed names that the parts of a node write to."""
 
+_PARAMETERS: Final = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+"""Of the whole machine, and a kubelet insists on its own values: it gets copies to write to."""
+
 
 def main(home: Home, cache: Path, doors: dict[int, socket.socket]) -> int:
     """Start the node, say so in its home, and stay."""
@@ -59,6 +69,10 @@ def _isolate() -> None:
     _call("mount", "--bind", "/proc/sys/net", "/proc/sys/net")
     _call("mount", "--rbind", "/proc/sys", "/proc/sys")
     _call("mount", "-o", "remount,ro,bind", "/proc/sys")
+    for parameter in _PARAMETERS:
+        copy = Path("/run") / parameter.replace("/", ".")
+        copy.write_text((Path("/proc/sys") / parameter).read_text())
+        _call("mount", "--bind", str(copy), f"/proc/sys/{parameter}")
     _call("ip", "link", "set", "lo", "up")
     _call("ip", "link", "add", BRIDGE, "type", "bridge")
     _call("ip", "address", "add", f"{ADDRESS}/16", "dev", BRIDGE)

@@ -127,8 +127,6 @@ def kubelet(home: Home, client_ca: Path, certificate: Path, key: Path) -> Path:
             "volumePluginDir": str(home.path / "volume-plugins"),
             "evictionHard": {"memory.available": "64Mi"},
             "imageGCHighThresholdPercent": 100,
-            # Made for kubelets that may not set the machine's kernel parameters: they stay as they are.
-            "featureGates": {"KubeletInUserNamespace": True},
         },
     )
 
