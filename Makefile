@@ -17,12 +17,12 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract dashboards secrets-k8s test-k8s format prepare cluster-tools cluster-up cluster-down
+.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check images images-local compose-env secrets contract format prepare dashboards secrets-k8s test-k8s cluster-tools cluster-up cluster-down
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
 	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
@@ -99,6 +99,15 @@ check: prepare ## Style, types, import rules, contracts, lock file, known vulner
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 	@echo "pip-audit";           $(python) -m supply_chain advisories
 	@echo "kingfisher";          $(python) -m supply_chain secrets
+
+images: prepare ## Build the image of each service, with Docker (DOCKER="sudo docker")
+	@$(python) -m containers images
+
+images-local: prepare ## The same where no image registry is reachable: makes the public images too, of Debian and of what was fetched
+	@$(python) -m containers local
+
+compose-env: prepare ## Complete .env with random secrets, as docker-compose.yml asks for them
+	@$(python) -m containers environment
 
 secrets: prepare ## Look for secrets in every commit there ever was (make check: in the files as they are)
 	@$(python) -m supply_chain history
