@@ -7,7 +7,6 @@ for it (tools/cluster) and is gone afterwards. `make test-k8s` runs it, and prin
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,8 +24,11 @@ from cluster import control_plane
 from cluster.node import Node, missing_packages
 from cluster.programs import DAPR, NODE, missing
 from cluster.settings import Home
+from containers.docker import absent as absent_docker
+from containers.docker import docker
 from devstack.console import Console
 from devstack.demo import Demo
+from devstack.failures import ProvisionError
 from devstack.layout import Layout
 from manifests.kustomize import ensure_kustomize
 
@@ -97,13 +99,17 @@ def _require_all(cache: Path) -> None:
         reasons.append("a node needs root on Linux")
     if absent := missing([*NODE, *DAPR], cache):
         reasons.append(f"not built: {', '.join(program.name for program in absent)} (make cluster-tools)")
-    packages = [*missing_packages(), *([] if shutil.which("docker") else ["docker.io"])]
-    if packages:
+    if why := absent_docker():
+        reasons.append(f"Docker: {why} (apt-get install docker.io)")
+    if packages := missing_packages():
         reasons.append(f"not installed: apt-get install --no-install-recommends {' '.join(packages)}")
     if reasons:
         pytest.skip(f"NOT CHECKED in a cluster: {'; '.join(reasons)}")
 
 
 def _in_docker(image: str) -> bool:
-    command = ["docker", "image", "inspect", image]
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    try:
+        docker("image", "inspect", image, timeout=60)
+    except ProvisionError:
+        return False
+    return True

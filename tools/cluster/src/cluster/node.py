@@ -19,12 +19,14 @@ from cluster.inside import API_PORT, FAILED, READY
 from cluster.kubectl import Kubectl
 from cluster.programs import NODE, Programs, found
 from cluster.settings import PAUSE_IMAGE, Home
+from containers.docker import docker
 from devstack.failures import ProvisionError
 
 NODE_PORTS: Final = 8
 _NODE_PORT_RANGE: Final = range(30_000, 32_768)
 _START_WITHIN: Final = 600.0
 _POLL: Final = 0.2
+_IMAGES_WITHIN: Final = 900.0
 _PACKAGES: Final = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -135,21 +137,13 @@ class Node:
             ProvisionError: Docker has not all of them, or containerd did not take them.
         """
         archive = self.home.path / "images.tar"
-        saved = subprocess.run(  # noqa: S603
-            ["docker", "save", "--output", str(archive), *images],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        if saved.returncode != 0:
-            raise ProvisionError("images are missing", saved.stderr.strip(), "Build them: make images")
+        docker("save", "--output", str(archive), *images, timeout=_IMAGES_WITHIN)
         self._images("import", str(archive))
         archive.unlink()
 
     def _images(self, *arguments: str) -> None:
         command = ["ctr", "--address", str(self.home.containerd_socket), "--namespace", "k8s.io", "images", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_IMAGES_WITHIN, check=False)  # noqa: S603
         if done.returncode != 0:
             raise ProvisionError("images could not be imported", done.stderr.strip()[-500:], "See the node's logs")
 
