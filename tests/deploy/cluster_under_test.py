@@ -3,9 +3,10 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from tests.deploy.api_checks import Manifest, changed, read
+from tests.deploy.entrances import KAFKA_OUTSIDE, NAMESPACE, SERVICES, Entrance
 
 from cluster.kubectl import Kubectl
 from devstack.failures import ProvisionError
@@ -14,65 +15,9 @@ from devstack.tokens import make_token
 from manifests import local_secrets
 from manifests.kustomize import Kustomize
 
-SERVICES: Final = ("task-api", "audit-worker", "notifier")
-NAMESPACE: Final = "taskwire"
 OVERLAY: Final = REPOSITORY / "deploy" / "k8s" / "overlays" / "local"
-_PORTS: Final[Mapping[str, int]] = {"task-api": 8000, "audit-worker": 8000, "notifier": 8000, "postgres": 5432}
-_KAFKA_OUTSIDE: Final = 9094
 _READY_WITHIN: Final = "600s"
 _LONGER_THAN_THAT: Final = 660.0
-
-
-class Entrance(Protocol):
-    """How this machine's loopback address leads into a cluster."""
-
-    def services(self) -> list[Manifest]:
-        """What has to be in the cluster for it."""
-
-    def port(self, name: str) -> int:
-        """Port here of a service there."""
-
-
-@dataclass(frozen=True)
-class NodePorts:
-    """Ports of the node that lead to the Services themselves, as kube-proxy has it: what clients of a cluster meet.
-
-    Attributes:
-        ports: By name of the Service.
-    """
-
-    ports: Mapping[str, int]
-
-    @classmethod
-    def among(cls, free: Sequence[int]) -> "NodePorts":
-        """Give each service one of the free ports."""
-        return cls(dict(zip([*_PORTS, "kafka"], free, strict=False)))
-
-    def services(self) -> list[Manifest]:
-        """A Service with a port of the node for each."""
-        targets = {**_PORTS, "kafka": _KAFKA_OUTSIDE}
-        return [_node_port(name, targets[name], port) for name, port in self.ports.items()]
-
-    def port(self, name: str) -> int:
-        """The same port here and there."""
-        return self.ports[name]
-
-
-def _node_port(name: str, target: int, port: int) -> Manifest:
-    # A migration has the name of its service too.
-    selector = {"app.kubernetes.io/name": name} | (
-        {"app.kubernetes.io/component": "server"} if name in SERVICES else {}
-    )
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": f"{name}-outside", "namespace": NAMESPACE},
-        "spec": {
-            "type": "NodePort",
-            "selector": selector,
-            "ports": [{"port": target, "targetPort": target, "nodePort": port}],
-        },
-    }
 
 
 @dataclass(frozen=True)
@@ -194,7 +139,7 @@ def _reachable(kafka: Manifest, port: int) -> Manifest:
     path = "spec/template/spec/containers/0/env"
     environment = [dict(one) for one in kafka["spec"]["template"]["spec"]["containers"][0]["env"]]
     added = {
-        "KAFKA_LISTENERS": f",OUTSIDE://:{_KAFKA_OUTSIDE}",
+        "KAFKA_LISTENERS": f",OUTSIDE://:{KAFKA_OUTSIDE}",
         "KAFKA_ADVERTISED_LISTENERS": f",OUTSIDE://127.0.0.1:{port}",
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ",OUTSIDE:PLAINTEXT",
     }
