@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tests.deploy.api_checks import Manifest
-
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Manifest
 from devstack.ports import free_base
 
 SERVICES: Final = ("task-api", "audit-worker", "notifier")

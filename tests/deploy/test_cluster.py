@@ -23,7 +23,7 @@ from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
 from tests.deploy.rolling import Disturbance, Load, roll, table
 
 from cluster import control_plane
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Manifest
 from cluster.node import Node, missing_packages
 from cluster.programs import DAPR, NODE, missing
 from cluster.settings import Home
@@ -63,7 +63,7 @@ def _given(context: str, kustomize: Kustomize) -> Iterator[Deployed]:
         assert not kubectl.ask("get", "namespace", NAMESPACE).ok, f"{context} has a namespace {NAMESPACE} already"
         entrance = Forwards.to(kubectl)
         try:
-            made = deploy(kubectl, entrance, manifests(kustomize, entrance))
+            made = deploy(kubectl, entrance, manifests(kustomize, entrance), partial(_delete, kubectl))
             _say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
@@ -82,7 +82,7 @@ def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
             entrance = NodePorts.among(node.node_ports)
             rendered = manifests(kustomize, entrance)
             _load(node, images(rendered))
-            made = deploy(node.kubectl, entrance, rendered)
+            made = deploy(node.kubectl, entrance, rendered, node.kill)
             _say(f"Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
@@ -90,6 +90,12 @@ def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
             if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
                 shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
             node.stop()
+
+
+def _delete(kubectl: Kubectl, pod: Manifest) -> None:
+    """The nearest thing to a kill where only the API can be reached."""
+    name = pod["metadata"]["name"]
+    kubectl.run("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
 
 
 def _load(node: Node, wanted: Sequence[str]) -> None:
