@@ -97,7 +97,7 @@ class Deployed:
 
 
 def _ready(pods: Sequence[Manifest]) -> Mapping[str, Manifest]:
-    """Pods that are ready by the id of the container of their app: one that was ended never comes again under its id."""
+    """Ready pods by the id of the container of their app: what was ended never comes again under its id."""
     return {
         container["containerID"]: pod
         for pod in pods
