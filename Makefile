@@ -17,12 +17,12 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract format prepare
+.PHONY: help run up status logs token demo dlq down reset stop start test test-pooler bench fuzz chaos check secrets contract format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
 	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
@@ -65,6 +65,10 @@ start: prepare ## Start it again: PART=kafka
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2)
 	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
+test-pooler: prepare ## The tests of the services, through PgBouncer in transaction mode (Debian's package, no root needed)
+	@TASKWIRE_TEST_POOLER=1 $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
+		services libs/chassis/tests/test_database.py
+
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
 
@@ -81,6 +85,7 @@ check: prepare ## Style, types, import rules, contracts, lock file, known vulner
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "contracts";          $(python) -m contracts check
+	@echo "squawk";             $(python) -m contracts.migrations
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 	@echo "pip-audit";           $(python) -m supply_chain advisories
 	@echo "kingfisher";          $(python) -m supply_chain secrets
