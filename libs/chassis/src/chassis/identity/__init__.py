@@ -1,5 +1,6 @@
 """Who is calling, and what they may do: authenticators make a `Principal`, guards ask it for a permission."""
 
+from chassis.identity.guarded_route import GuardedRoute
 from chassis.identity.guards import (
     CurrentUser,
     Guard,
@@ -18,6 +19,7 @@ __all__ = [
     "ROLES",
     "CurrentUser",
     "Guard",
+    "GuardedRoute",
     "Permission",
     "PermissionDeniedError",
     "Principal",
