@@ -17,7 +17,8 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check images images-local compose-env secrets contract format prepare dashboards secrets-k8s test-k8s cluster-tools cluster-up cluster-down
+# Every target is a word, none a file.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:/ { print $$1 }' $(firstword $(MAKEFILE_LIST)))
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -71,6 +72,10 @@ secrets-k8s: prepare ## Random secrets for deploy/k8s/overlays/local, once
 test-k8s: prepare ## The Kubernetes manifests: as they are written, at an API server, in a cluster (docs/kubernetes.md)
 	@TASKWIRE_TEST_K8S=1 $(python) -m pytest tests/deploy $(ARGS)
 
+test-pooler: prepare ## The tests of the services, through PgBouncer in transaction mode (Debian's package, no root needed)
+	@TASKWIRE_TEST_POOLER=1 $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
+		services libs/chassis/tests/test_database.py
+
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
 
@@ -96,6 +101,7 @@ check: prepare ## Style, types, import rules, contracts, lock file, known vulner
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "contracts";          $(python) -m contracts check
+	@echo "squawk";             $(python) -m contracts.migrations
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 	@echo "pip-audit";           $(python) -m supply_chain advisories
 	@echo "kingfisher";          $(python) -m supply_chain secrets
