@@ -17,12 +17,13 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check secrets contract dashboards secrets-k8s test-k8s format prepare
+# Every target is a word, none a file.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:/ { print $$1 }' $(firstword $(MAKEFILE_LIST)))
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
 	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
@@ -69,7 +70,11 @@ secrets-k8s: prepare ## Random secrets for deploy/k8s/overlays/local, once
 	@$(python) -m manifests secrets
 
 test-k8s: prepare ## The Kubernetes manifests: as they are written, at an API server, in a cluster (docs/kubernetes.md)
-	@$(python) -m pytest tests/deploy $(ARGS)
+	@TASKWIRE_TEST_K8S=1 $(python) -m pytest tests/deploy $(ARGS)
+
+test-pooler: prepare ## The tests of the services, through PgBouncer in transaction mode (Debian's package, no root needed)
+	@TASKWIRE_TEST_POOLER=1 $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
+		services libs/chassis/tests/test_database.py
 
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
@@ -80,6 +85,15 @@ fuzz: prepare ## Send what can be made of the OpenAPI documents, check every ans
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
 
+cluster-tools: prepare ## Build what a Kubernetes API server and a cluster of one node are made of; once, many minutes
+	@$(python) -m cluster tools
+
+cluster-up: prepare ## Start a Kubernetes cluster of one node with Dapr's control plane; root on Linux
+	@$(python) -m cluster up
+
+cluster-down: prepare ## End it; nothing of it stays
+	@$(python) -m cluster down
+
 check: prepare ## Style, types, import rules, contracts, lock file, known vulnerabilities, secrets in files
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
@@ -87,9 +101,19 @@ check: prepare ## Style, types, import rules, contracts, lock file, known vulner
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "contracts";          $(python) -m contracts check
+	@echo "squawk";             $(python) -m contracts.migrations
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 	@echo "pip-audit";           $(python) -m supply_chain advisories
 	@echo "kingfisher";          $(python) -m supply_chain secrets
+
+images: prepare ## Build the image of each service, with Docker (DOCKER="sudo docker")
+	@$(python) -m containers images
+
+images-local: prepare ## The same where no image registry is reachable: makes the public images too, of Debian and of what was fetched
+	@$(python) -m containers local
+
+compose-env: prepare ## Complete .env with random secrets, as docker-compose.yml asks for them
+	@$(python) -m containers environment
 
 secrets: prepare ## Look for secrets in every commit there ever was (make check: in the files as they are)
 	@$(python) -m supply_chain history

@@ -1,11 +1,12 @@
 """Puts the chassis together: one application, one way to serve it, one way to migrate its database."""
 
 import argparse
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx2
 from fastapi import APIRouter, FastAPI
@@ -15,6 +16,7 @@ from chassis.client_address import ClientAddressMiddleware
 from chassis.correlation import CorrelationMiddleware
 from chassis.cors import CorsMiddleware
 from chassis.database import Database, open_database
+from chassis.database_connection import DatabaseRefusedError, is_verified, refuse_another_server
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.framing import FramingMiddleware
@@ -199,8 +201,10 @@ def run_service(
     settings = load_settings(settings_class)
     name = package.replace("_", "-")
     configure_logging(service=name, level=settings.log_level, secrets=settings.secrets().values())
+    database_url = migration_url(settings) if command == "migrate" else str(settings.database_url)
+    _refuse_another_server(database_url, settings)
     if command == "migrate":
-        upgrade(package, str(settings.database_url))
+        upgrade(package, database_url)
         return
     if command in more:
         more[command](settings)
@@ -210,3 +214,27 @@ def run_service(
         serve(create_app(settings), settings)
     finally:
         stop_tracing(provider)
+
+
+def migration_url(settings: ServiceSettings) -> str:
+    """Give where migrations connect, or end the process when that would be a pooler."""
+    if settings.database_direct_url is not None:
+        return str(settings.database_direct_url)
+    if settings.database_pooler != "none":
+        _stop("TASKWIRE_DATABASE_DIRECT_URL is not set: a migration locks for its session, and a pooler has none")
+    return str(settings.database_url)
+
+
+def _refuse_another_server(database_url: str, settings: ServiceSettings) -> None:
+    """End the process rather than send a password to a server that is not ours, or run without being noticed."""
+    try:
+        asyncio.run(refuse_another_server(database_url))
+    except DatabaseRefusedError as error:
+        _stop(f"the database of TASKWIRE_DATABASE_URL is refused: {error}")
+    if settings.environment != "development" and not is_verified(database_url):
+        _logger.warning("the database is not verified", do="say sslmode=verify-full in TASKWIRE_DATABASE_URL")
+
+
+def _stop(why: str) -> NoReturn:
+    sys.stderr.write(f"cannot start: {why}\n")
+    raise SystemExit(2)

@@ -126,7 +126,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         keys = settings.keyring
         app.state.profiles, app.state.account_export = Profiles(keys), AccountExport(app.state.database, keys)
         app.state.account_gate = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
-        app.state.erasures = Erasures(outbox, erased, gate)
+        app.state.erasures = Erasures(outbox, erased, gate, app.state.engagement_service)
         pace = Pace(settings.erasure_settle, settings.erasure_ask_again, settings.erasure_alarm)
         saga = Saga(app.state.database, outbox, pace)
         try:
