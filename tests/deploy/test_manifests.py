@@ -15,7 +15,7 @@ from tests.deploy.objects import Manifests
 from tests.deploy.rendering import COMPONENTS, OVERLAYS, Renderer
 
 from devstack.layout import REPOSITORY
-from manifests import local_secrets
+from manifests import alert_rules, local_secrets
 
 Check = Callable[[Manifests], Iterator[str]]
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -159,6 +159,22 @@ def test_the_ingress_leads_to_all_of_each_api_and_to_nothing_else(rendered: Rend
 @every_overlay
 def test_prometheus_finds_apps_and_sidecars(rendered: Renderer, overlay: str) -> None:
     assert holds(wiring.ports_nobody_scrapes, rendered(overlay))
+    assert holds(wiring.jobs_the_alerts_do_not_know, rendered(overlay))
+
+
+def test_the_operator_gets_the_alerts_of_deploy_observability() -> None:
+    rules = yaml.safe_load((REPOSITORY / alert_rules.RULES).read_text())
+    written = (REPOSITORY / alert_rules.WRITTEN).read_text()
+    assert yaml.safe_load(written)["spec"] == rules, "run `make dashboards`"
+    assert written == alert_rules.as_object((REPOSITORY / alert_rules.RULES).read_text()), "run `make dashboards`"
+
+
+def test_images_of_others_are_the_ones_of_docker_compose(rendered: Renderer) -> None:
+    compose = set(re.findall(r"image: (\S+)", (REPOSITORY / "docker-compose.yml").read_text()))
+    workloads = rendered("overlays/local").workloads()
+    images = {container.image for one in workloads for container in one.pod.spec.all_containers()}
+    images |= {one.pod.metadata.annotations.get("dapr.io/sidecar-image", "") for one in workloads} - {""}
+    assert images <= compose
 
 
 @every_overlay

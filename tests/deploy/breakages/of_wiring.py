@@ -107,6 +107,22 @@ BREAKAGES: Final = [
         "metrics",
     ),
     Breakage(
+        "apps without a job of their own",
+        wiring.jobs_the_alerts_do_not_know,
+        "PodMonitor",
+        "taskwire",
+        ("spec", "jobLabel"),
+        GONE,
+    ),
+    Breakage(
+        "sidecars under the job of their app",
+        wiring.jobs_the_alerts_do_not_know,
+        "PodMonitor",
+        "taskwire",
+        ("spec", "podMetricsEndpoints", 1, "relabelings"),
+        [],
+    ),
+    Breakage(
         "a consumer that may publish tasks",
         wiring.rights_at_the_broker,
         "KafkaUser",

@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import yaml
 from pydantic import Field
 from tests.deploy.invariants.project import SERVICES, routes_of
 from tests.deploy.objects import Labels, Manifests, Metadata, Selector, Shape, Workload
+
+from devstack.layout import REPOSITORY
 
 INSIDE: Final = (
     "/health/live",
@@ -85,12 +88,22 @@ class Ingress(Shape):
     spec: _IngressSpec
 
 
+class _Relabeling(Shape):
+    target_label: str = ""
+    replacement: str = ""
+
+
 class _Endpoint(Shape):
     port: str
+    relabelings: Sequence[_Relabeling] = ()
+
+    def job(self) -> str | None:
+        return next((one.replacement for one in self.relabelings if one.target_label == "job"), None)
 
 
 class _MonitorSpec(Shape):
     selector: Selector
+    job_label: str = ""
     endpoints: Sequence[_Endpoint] = Field((), alias="podMetricsEndpoints")
 
 
@@ -177,6 +190,17 @@ def ports_nobody_scrapes(manifests: Manifests) -> Iterator[str]:
             has = {port.name for container in one.pod.spec.containers for port in container.ports} | {"dapr-metrics"}
             for name in sorted({endpoint.port for endpoint in monitor.spec.endpoints} ^ has):
                 yield f"PodMonitor {monitor.metadata.name}: the port {name} is not scraped, or not there"
+
+
+def jobs_the_alerts_do_not_know(manifests: Manifests) -> Iterator[str]:
+    """Targets are of the jobs that rules and dashboards ask for: those of the Prometheus of docker compose."""
+    known = yaml.safe_load((REPOSITORY / "deploy/observability/prometheus/prometheus.yml").read_text())
+    wanted = {str(one["job_name"]) for one in known["scrape_configs"]}
+    for monitor in manifests.of("PodMonitor", _Monitor):
+        by_label = {one.pod.metadata.labels.get(monitor.spec.job_label, "none") for one in manifests.servers()}
+        made = {job for one in monitor.spec.endpoints for job in ([one.job()] if one.job() else by_label)}
+        if made != wanted:
+            yield f"PodMonitor {monitor.metadata.name}: the jobs are {sorted(map(str, made))}, wanted: {sorted(wanted)}"
 
 
 class _Acl(Shape):
