@@ -121,8 +121,9 @@ secrets: prepare ## Look for secrets in every commit there ever was (make check:
 contract: prepare ## Write specs/ from the code (RELEASE=1 or task-api …: and set this version in stone)
 	@$(python) -m contracts $(if $(RELEASE),release $(filter-out 1,$(RELEASE)),write)
 
-dashboards: prepare ## Write Grafana's dashboards (deploy/observability) from their source
+dashboards: prepare ## Write Grafana's dashboards and the operator's alerts from their sources (deploy/observability)
 	@$(python) -m deploy.observability.grafana
+	@$(python) -m manifests alerts
 
 format: prepare ## Put the code into shape
 	@.venv/bin/ruff check --quiet --fix .

@@ -15,7 +15,7 @@ from devstack.failures import ProvisionError
 from devstack.filelock import exclusive
 from devstack.go_toolchain import ensure_go
 
-MODULE: Final = Path(__file__).resolve().parents[3].with_name("kustomize")
+MODULE: Final = Path(__file__).resolve().parents[3] / "kustomize"
 """Our Go module, `tools/kustomize`: nothing but a version of kustomize."""
 
 _PACKAGE: Final = "sigs.k8s.io/kustomize/kustomize/v5"
