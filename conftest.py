@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -136,3 +139,17 @@ def stack(collector: Collector) -> "Iterator[StackUnderTest]":
             secrets = running.secrets()
         if leaks := find("exported spans", b"\n".join(collector.received), secrets):
             raise LeakedSecretsError(leaks)
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What would be exported by a service that runs in this process, as if it were told where to."""
+    from chassis import database_spans, tracing
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for module in (tracing, database_spans):  # a provider can be set once in a process, and others are to keep theirs
+        monkeypatch.setattr(module, "_tracer", provider.get_tracer("test"))
+    return exporter
