@@ -9,7 +9,7 @@ bootstrap := $(PYTHON) -I tools/bootstrap/prepare.py
 python := .venv/bin/python
 # Settings such as USER=alice on make's command line reach devstack through the environment.
 devstack := $(python) -m devstack
-typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync
+typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync deploy/observability/grafana
 
 # Tests at a time, file by file: they wait more than they work. 0 for one process, as a debugger needs it.
 JOBS ?= 2
@@ -17,7 +17,7 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test test-pooler bench fuzz chaos check secrets contract format prepare
+.PHONY: help run up status logs token demo dlq down reset backup restore stop start test test-pooler bench fuzz chaos check secrets contract dashboards format prepare
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
@@ -95,6 +95,9 @@ secrets: prepare ## Look for secrets in every commit there ever was (make check:
 
 contract: prepare ## Write specs/ from the code (RELEASE=1 or task-api …: and set this version in stone)
 	@$(python) -m contracts $(if $(RELEASE),release $(filter-out 1,$(RELEASE)),write)
+
+dashboards: prepare ## Write Grafana's dashboards (deploy/observability) from their source
+	@$(python) -m deploy.observability.grafana
 
 format: prepare ## Put the code into shape
 	@.venv/bin/ruff check --quiet --fix .

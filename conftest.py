@@ -1,7 +1,7 @@
 """The stack that all tests share, and a collector that receives its traces."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -63,6 +63,10 @@ class ExportedSpan:
     trace_id: str
     span_id: str
     parent_id: str
+    links: frozenset[str] = frozenset()
+    """Ids of the spans it links to, of whatever trace."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Those that are texts."""
 
 
 @dataclass
@@ -87,6 +91,8 @@ class Collector:
                         trace_id=span.trace_id.hex(),
                         span_id=span.span_id.hex(),
                         parent_id=span.parent_span_id.hex(),
+                        links=frozenset(link.span_id.hex() for link in span.links),
+                        attributes={item.key: item.value.string_value for item in span.attributes},
                     )
                     for span in scope.spans
                 )

@@ -90,7 +90,7 @@ async def test_it_says_whose_a_key_is_and_what_it_is_for(task_api: TaskApi) -> N
     for token in (key["key"], new_key_text().text, "no key", bearer("alice")["Authorization"][7:]):
         answer = await task_api.introspect(f"token={token}")
         assert (answer.status_code, answer.json()) == (200, {"active": False})
-    for content in ("", "token=", "token=a&token=b", "other=x", "%ff=%ff"):
+    for content in ("", "token=", "token=a&token=b", "other=x", "%ff=%ff", "token=a" + "&x=y" * 20):
         answer = await task_api.introspect(content)
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
@@ -108,6 +108,21 @@ async def test_it_answers_to_our_services_alone(task_api: TaskApi) -> None:
         for secret in ("", "None", SECRET):
             answer = await client.post(INTROSPECTION_PATH, headers={"Authorization": f"Bearer {secret}"})
             assert answer.status_code == 401, "no secret is set: nobody may"
+
+
+async def test_guesses_from_where_a_service_is_do_not_keep_it_from_asking(databases: DatabaseFactory) -> None:
+    """Nobody's keys would be taken at the consumers as long as somebody at their address guesses."""
+    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+        few = dict.fromkeys(("rate_limit_per_address", "rate_limit_failed_authentications"), 5)
+        settings = settings_for(
+            TaskApiSettings, url, introspection_secret=SECRET, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **few
+        )
+        async with serving(create_task_api(settings)) as client:
+            guesses = [await client.get(KEYS, headers={"Authorization": "Bearer guessed"}) for _ in range(10)]
+            assert guesses[-1].status_code == 429
+            for _ in range(10):
+                answer = await TaskApi("", client).introspect(f"token={new_key_text().text}")
+                assert (answer.status_code, answer.json()) == (200, {"active": False})
 
 
 async def allowed(client: httpx2.AsyncClient, app: FastAPI, name: str, key: Json) -> set[str]:

@@ -18,10 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.database_connection import connect_arguments, driver_url
+from chassis.database_pool import PoolGauges
+from chassis.database_spans import trace_statements
 from chassis.errors import UnavailableError
 from chassis.logging import get_logger
 from chassis.resilience import CallPolicy, CircuitOpenError, Judgement, ResilientCall
 from chassis.settings import ServiceSettings
+from chassis.tracing import exports_spans
 
 _UNAVAILABLE_SQLSTATES: Final = (
     "08",  # connection exception
@@ -57,8 +60,9 @@ class DatabaseUnavailableError(UnavailableError):
 class Database:
     """The connection pool of one service."""
 
-    def __init__(self, engine: AsyncEngine, *, checkout_timeout: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, checkout_timeout: float, max_connections: int) -> None:
         self.engine = engine
+        self._pool = PoolGauges(engine.pool, max_connections=max_connections)
         self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
         self._checkout = ResilientCall(policy, judge=_what_it_says)
@@ -72,7 +76,8 @@ class Database:
         """
         try:
             async with self._sessions() as session:
-                await self._checkout(session.connection)
+                with self._pool.waiting():
+                    await self._checkout(session.connection)
                 yield session
         except CircuitOpenError as error:
             raise DatabaseUnavailableError("The database is not reachable.", retry_after=error.retry_after) from error
@@ -115,7 +120,10 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
         connect_args={**arguments, "command_timeout": settings.database_statement_timeout + 1},
     )
     checkout_timeout = settings.database_pool_timeout + settings.database_connect_timeout
-    return Database(engine, checkout_timeout=checkout_timeout)
+    if exports_spans():
+        trace_statements(engine.sync_engine)
+    most = settings.database_pool_size + settings.database_pool_overflow
+    return Database(engine, checkout_timeout=checkout_timeout, max_connections=most)
 
 
 def _what_it_says(error: Exception) -> Judgement:

@@ -10,10 +10,11 @@ from chassis.identity.guards import (
 )
 from chassis.identity.permissions import ROLES, Permission
 from chassis.identity.principal import Principal
-from chassis.identity.subjects import ENGAGEMENT_PREFIX, MAX_SUBJECT_CHARS, is_subject
+from chassis.identity.subjects import ENGAGEMENT_PREFIX, ERASED, MAX_SUBJECT_CHARS, is_subject
 
 __all__ = [
     "ENGAGEMENT_PREFIX",
+    "ERASED",
     "MAX_SUBJECT_CHARS",
     "ROLES",
     "CurrentUser",

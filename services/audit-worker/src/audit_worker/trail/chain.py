@@ -36,7 +36,7 @@ from typing import Final, Protocol
 import rfc8785
 from pydantic import JsonValue
 
-from chassis.erased_subjects import ERASED
+from chassis.identity import ERASED
 from task_events import utc_text
 
 _MAX_EXACT: Final = 2**53 - 1

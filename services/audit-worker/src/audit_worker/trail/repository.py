@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.chain import Head
 from audit_worker.trail.models import AuditEntry, NewEntry
-from chassis.erased_subjects import ERASED
+from chassis.identity import ERASED
 from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.

@@ -12,8 +12,8 @@ from audit_worker.trail.auth import visible_owner
 from audit_worker.trail.chain import Head, content_hash, entry_hash, exact_object, new_salt
 from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
-from chassis.erased_subjects import ERASED, ErasedSubjects
-from chassis.identity import Principal
+from chassis.erased_subjects import ErasedSubjects
+from chassis.identity import ERASED, Principal
 from chassis.inbox import ReceivedEvent, Verdict
 from chassis.logging import get_logger
 from chassis.pagination import Page, cut_page, decode_cursor
