@@ -59,6 +59,12 @@ down: prepare ## End what runs in the background; the data stay
 reset: prepare ## End it and delete its data; what was fetched stays
 	@$(devstack) reset
 
+backup: prepare ## Dump the databases of a running stack (TO=directory)
+	@$(devstack) backup
+
+restore: prepare ## Put them back, and compare rows and the audit chain: FROM=directory
+	@$(devstack) restore
+
 stop: prepare ## Stop one part of a running stack: PART=kafka
 	@$(devstack) stop
 

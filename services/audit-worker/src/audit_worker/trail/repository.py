@@ -16,6 +16,7 @@ from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
 _LOCK_HEAD: Final = text("SELECT sequence, hash, clock_timestamp() FROM chain_head WHERE id = 1 FOR UPDATE")
+_HEAD: Final = text("SELECT sequence, hash FROM chain_head WHERE id = 1")
 # One statement, one parameter for all rows: its text, and so its plan, is the same for every size of a batch.
 _APPEND: Final = text(
     """
@@ -72,6 +73,11 @@ class TrailRepository:
         connection = await self._session.connection()
         sequence, digest, now = (await connection.execute(_LOCK_HEAD)).one()
         return Head(sequence, digest), now
+
+    async def head(self) -> Head:
+        """Give the end of the chain as it is now."""
+        connection = await self._session.connection()
+        return Head(*(await connection.execute(_HEAD)).one())
 
     async def append(self, entries: Sequence[NewEntry], head: Head) -> None:
         """Add entries in one statement and move the head, which the transaction must hold, to the last of them."""
