@@ -26,7 +26,7 @@ from task_api.engagements.invitation_routes import router as invitations_router
 from task_api.engagements.invitations import InvitationService
 from task_api.engagements.routes import router as engagements_router
 from task_api.engagements.service import EngagementService
-from task_api.erasure.gate import AccountErasedError, ErasedGate, install_refusal
+from task_api.erasure.gate import AccountErasedError, ErasedGate, ending_streams_of_erased, install_refusal
 from task_api.erasure.routes import router as erasure_router
 from task_api.erasure.saga import Pace, Saga
 from task_api.erasure.service import Confirmations, Erasures
@@ -143,6 +143,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
                     uses.writing(app.state.database),
                     forgetting_keys(app.state.database),
                     ending_streams(app.state.database, live),
+                    ending_streams_of_erased(gate, live),
                 ):
                     await stack.enter_async_context(background)
                 yield
