@@ -35,7 +35,7 @@ from devstack.demo import Demo
 from devstack.failures import ProvisionError
 from devstack.layout import Layout
 
-_RATE: Final = float(os.environ.get("RATE") or 20)
+_RATE: Final = float(os.environ.get("RATE") or 10)
 
 
 def _say(line: str) -> None:
