@@ -9,6 +9,8 @@ bootstrap := $(PYTHON) -I tools/bootstrap/prepare.py
 python := .venv/bin/python
 # Settings such as USER=alice on make's command line reach devstack through the environment.
 devstack := $(python) -m devstack
+# Who acts as a user: of what `make run` has started, or docker compose.
+acting := $(python) -m $(if $(filter containers,$(STACK)),containers,devstack)
 typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync deploy/observability/grafana
 
 # Tests at a time, file by file: they wait more than they work. 0 for one process, as a debugger needs it.
@@ -42,11 +44,11 @@ status: prepare ## What runs where (JSON=1: one JSON object on one line)
 logs: prepare ## The last lines of a part's log: SERVICE=task-api (FOLLOW=1: and what comes)
 	@$(devstack) logs
 
-token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor)
-	@$(devstack) token
+token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor; STACK=containers: of docker compose)
+	@$(acting) token
 
-demo: prepare ## The story of one task, with real requests, step by step
-	@$(devstack) demo
+demo: prepare ## The story of one task, with real requests, step by step (STACK=containers)
+	@$(acting) demo
 
 dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why")
 	@$(devstack) dlq
@@ -57,14 +59,27 @@ down: prepare ## End what runs in the background; the data stay
 reset: prepare ## End it and delete its data; what was fetched stays
 	@$(devstack) reset
 
+backup: prepare ## Dump the databases of a running stack (TO=directory)
+	@$(devstack) backup
+
+restore: prepare ## Put them back, and compare rows and the audit chain: FROM=directory
+	@$(devstack) restore
+
 stop: prepare ## Stop one part of a running stack: PART=kafka
 	@$(devstack) stop
 
 start: prepare ## Start it again: PART=kafka
 	@$(devstack) start
 
-test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2)
-	@$(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
+# On containers those tests alone that ask for the whole stack; what runs inside of containers is not measured.
+ifeq ($(STACK),containers)
+what_is_tested := --numprocesses 0 tests/e2e tests/security
+else
+what_is_tested := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+endif
+
+test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2, STACK=containers)
+	@$(python) -m pytest $(what_is_tested) $(ARGS)
 
 secrets-k8s: prepare ## Random secrets for deploy/k8s/overlays/local, once
 	@$(python) -m manifests secrets
@@ -111,6 +126,9 @@ images: prepare ## Build the image of each service, with Docker (DOCKER="sudo do
 
 images-local: prepare ## The same where no image registry is reachable: makes the public images too, of Debian and of what was fetched
 	@$(python) -m containers local
+
+sbom: prepare ## Write what is in each image to dist/sbom/, as CycloneDX
+	@$(python) -m containers sbom
 
 compose-env: prepare ## Complete .env with random secrets, as docker-compose.yml asks for them
 	@$(python) -m containers environment

@@ -7,10 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from cluster.kubectl import Answer, Kubectl, as_stream
-
-# As it comes out of YAML: whatever its kind says, at any depth.
-Manifest = dict[str, Any]
+from cluster.kubectl import Answer, Kubectl, Manifest, as_stream
 
 WORKLOADS: Final = ("Deployment", "StatefulSet", "Job")
 _RESTRICTED: Final = {

@@ -1,78 +1,24 @@
 """Taskwire in a cluster: deployed from overlays/local, reached from this machine, and disturbed."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from tests.deploy.api_checks import Manifest, changed, read
+from tests.deploy.api_checks import changed, read
+from tests.deploy.entrances import KAFKA_OUTSIDE, NAMESPACE, SERVICES, Entrance
 
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Manifest
 from devstack.failures import ProvisionError
 from devstack.layout import REPOSITORY
 from devstack.tokens import make_token
 from manifests import local_secrets
 from manifests.kustomize import Kustomize
 
-SERVICES: Final = ("task-api", "audit-worker", "notifier")
-NAMESPACE: Final = "taskwire"
 OVERLAY: Final = REPOSITORY / "deploy" / "k8s" / "overlays" / "local"
-_PORTS: Final[Mapping[str, int]] = {"task-api": 8000, "audit-worker": 8000, "notifier": 8000, "postgres": 5432}
-_KAFKA_OUTSIDE: Final = 9094
 _READY_WITHIN: Final = "600s"
 _LONGER_THAN_THAT: Final = 660.0
-
-
-class Entrance(Protocol):
-    """How this machine's loopback address leads into a cluster."""
-
-    def services(self) -> list[Manifest]:
-        """What has to be in the cluster for it."""
-
-    def port(self, name: str) -> int:
-        """Port here of a service there."""
-
-
-@dataclass(frozen=True)
-class NodePorts:
-    """Ports of the node that lead to the Services themselves, as kube-proxy has it: what clients of a cluster meet.
-
-    Attributes:
-        ports: By name of the Service.
-    """
-
-    ports: Mapping[str, int]
-
-    @classmethod
-    def among(cls, free: Sequence[int]) -> "NodePorts":
-        """Give each service one of the free ports."""
-        return cls(dict(zip([*_PORTS, "kafka"], free, strict=False)))
-
-    def services(self) -> list[Manifest]:
-        """A Service with a port of the node for each."""
-        targets = {**_PORTS, "kafka": _KAFKA_OUTSIDE}
-        return [_node_port(name, targets[name], port) for name, port in self.ports.items()]
-
-    def port(self, name: str) -> int:
-        """The same port here and there."""
-        return self.ports[name]
-
-
-def _node_port(name: str, target: int, port: int) -> Manifest:
-    # A migration has the name of its service too.
-    selector = {"app.kubernetes.io/name": name} | (
-        {"app.kubernetes.io/component": "server"} if name in SERVICES else {}
-    )
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": f"{name}-outside", "namespace": NAMESPACE},
-        "spec": {
-            "type": "NodePort",
-            "selector": selector,
-            "ports": [{"port": target, "targetPort": target, "nodePort": port}],
-        },
-    }
+_POLL: Final = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,12 +28,14 @@ class Deployed:
     Attributes:
         kubectl: The cluster's administrator.
         entrance: How it is reached from here.
+        end: Ends a pod without a word to it.
         seconds: From the first manifest until everything was ready.
     """
 
     kubectl: Kubectl
     entrance: Entrance
-    seconds: float
+    end: Callable[[Manifest], None]
+    seconds: float = 0
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -110,25 +58,57 @@ class Deployed:
         return make_token(_secret("taskwire")["TASKWIRE_AUTH_HS256_SECRET"], user, roles)
 
     def restart(self, service: str) -> None:
-        """Replace all pods of a service in good order, as any new version does."""
+        """Replace all pods of a service in good order, as any new version does, and wait for the last old one's end."""
+        before = self._ready(service)
         self.kubectl.run("rollout", "restart", f"deployment/{service}", "--namespace", NAMESPACE)
         self.wait(service)
+        self._until_whole(service, len(before), without=before)
 
     def kill(self, service: str) -> None:
-        """End one pod of a service without a word to it, as a node that dies does, and wait for its successor."""
-        pods = self.kubectl.run(
-            "get", "pods", "--namespace", NAMESPACE, "--output=name", "--field-selector=status.phase=Running",
-            "--selector", f"app.kubernetes.io/name={service},app.kubernetes.io/component=server",
-        ).split()  # fmt: skip
-        self.kubectl.run("delete", pods[0], "--namespace", NAMESPACE, "--grace-period=0", "--force")
-        self.wait(service)
+        """End one pod of a service without a word to it, and wait for its successor."""
+        before = self._ready(service)
+        victim = min(before)
+        self.end(before[victim])
+        self._until_whole(service, len(before), without={victim})
 
     def wait(self, service: str) -> None:
-        """Wait until all pods of a service are of its newest version, and ready."""
+        """Wait until as many pods of a service as there should be are of its newest version, and ready."""
         self.kubectl.run(
             "rollout", "status", f"deployment/{service}", "--namespace", NAMESPACE, f"--timeout={_READY_WITHIN}",
             timeout=_LONGER_THAN_THAT,
         )  # fmt: skip
+
+    def _until_whole(self, service: str, count: int, without: Collection[str]) -> None:
+        deadline = time.monotonic() + _LONGER_THAN_THAT
+        while (
+            len(pods := self._pods(service)) != count or len(ready := _ready(pods)) != count or ready.keys() & without
+        ):
+            if time.monotonic() > deadline:
+                names = [pod["metadata"]["name"] for pod in pods]
+                raise ProvisionError(f"{service} is not whole again", f"there are {names}", "Look at its events")
+            time.sleep(_POLL)
+
+    def _ready(self, service: str) -> Mapping[str, Manifest]:
+        return _ready(self._pods(service))
+
+    def _pods(self, service: str) -> list[Manifest]:
+        selected = f"app.kubernetes.io/name={service},app.kubernetes.io/component=server"
+        return list(self.kubectl.get("pods", "--namespace", NAMESPACE, "--selector", selected)["items"])
+
+
+def _ready(pods: Sequence[Manifest]) -> Mapping[str, Manifest]:
+    """Ready pods by the id of the container of their app: what was ended never comes again under its id."""
+    return {
+        container["containerID"]: pod
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses", [])
+        if container["name"] == "app" and _is_ready(pod)
+    }
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
 def manifests(kustomize: Kustomize, entrance: Entrance) -> list[Manifest]:
@@ -153,7 +133,9 @@ def images(rendered: Sequence[Manifest]) -> list[str]:
     return sorted(found)
 
 
-def deploy(kubectl: Kubectl, entrance: Entrance, rendered: Sequence[Manifest]) -> Deployed:
+def deploy(
+    kubectl: Kubectl, entrance: Entrance, rendered: Sequence[Manifest], end: Callable[[Manifest], None]
+) -> Deployed:
     """Apply the manifests, and wait until every Job has ended well and every Deployment is ready.
 
     Raises:
@@ -161,7 +143,7 @@ def deploy(kubectl: Kubectl, entrance: Entrance, rendered: Sequence[Manifest]) -
     """
     began = time.monotonic()
     kubectl.apply(rendered)
-    deployed = Deployed(kubectl, entrance, 0)
+    deployed = Deployed(kubectl, entrance, end)
     try:
         for service in SERVICES:
             deployed.wait(service)
@@ -173,7 +155,7 @@ def deploy(kubectl: Kubectl, entrance: Entrance, rendered: Sequence[Manifest]) -
         for line in story(kubectl):
             error.add_note(line)
         raise
-    return Deployed(kubectl, entrance, time.monotonic() - began)
+    return replace(deployed, seconds=time.monotonic() - began)
 
 
 def story(kubectl: Kubectl) -> Iterator[str]:
@@ -194,7 +176,7 @@ def _reachable(kafka: Manifest, port: int) -> Manifest:
     path = "spec/template/spec/containers/0/env"
     environment = [dict(one) for one in kafka["spec"]["template"]["spec"]["containers"][0]["env"]]
     added = {
-        "KAFKA_LISTENERS": f",OUTSIDE://:{_KAFKA_OUTSIDE}",
+        "KAFKA_LISTENERS": f",OUTSIDE://:{KAFKA_OUTSIDE}",
         "KAFKA_ADVERTISED_LISTENERS": f",OUTSIDE://127.0.0.1:{port}",
         "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": ",OUTSIDE:PLAINTEXT",
     }

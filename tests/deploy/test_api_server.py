@@ -11,7 +11,6 @@ from typing import Final
 
 import pytest
 from tests.deploy.api_checks import (
-    Manifest,
     changed,
     kinds,
     make_namespaces,
@@ -26,7 +25,7 @@ from tests.deploy.broken import MISTAKES, Mistake
 from cluster.api_server import ApiServer, Place
 from cluster.background import Background
 from cluster.custom_resources import apply_definitions, definitions
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Manifest
 from cluster.programs import API_SERVER, found, missing
 from devstack.layout import REPOSITORY, Layout
 from manifests import local_secrets

@@ -7,10 +7,10 @@ for it (tools/cluster) and is gone afterwards. `make test-k8s` runs it, and prin
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,17 +18,22 @@ from typing import Final
 import pytest
 from tests.chaos.topic import Topic
 from tests.deploy.asked import require_asked
-from tests.deploy.cluster_under_test import SERVICES, Deployed, NodePorts, deploy, images, manifests
+from tests.deploy.cluster_under_test import Deployed, deploy, images, manifests
+from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
 from tests.deploy.rolling import Disturbance, Load, roll, table
 
 from cluster import control_plane
+from cluster.kubectl import Kubectl, Manifest
 from cluster.node import Node, missing_packages
 from cluster.programs import DAPR, NODE, missing
 from cluster.settings import Home
+from containers.docker import absent as absent_docker
+from containers.docker import docker
 from devstack.console import Console
 from devstack.demo import Demo
+from devstack.failures import ProvisionError
 from devstack.layout import Layout
-from manifests.kustomize import ensure_kustomize
+from manifests.kustomize import Kustomize, ensure_kustomize
 
 _RATE: Final = float(os.environ.get("RATE") or 10)
 
@@ -38,36 +43,69 @@ def _say(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    """One node of our own with Dapr's control plane."""
+def deployed() -> Iterator[Deployed]:
+    """Taskwire in a cluster."""
     require_asked("in a cluster")
     cache = Layout.from_environment(dict(os.environ)).cache
+    context = os.environ.get("TASKWIRE_KUBE_CONTEXT")
+    kustomize = ensure_kustomize(cache, _say)
+    with _given(context, kustomize) if context else _made(cache, kustomize) as one:
+        yield one
+
+
+@contextmanager
+def _given(context: str, kustomize: Kustomize) -> Iterator[Deployed]:
+    """In the cluster that was named; its namespace must be free, and is removed afterwards."""
+    program = shutil.which("kubectl")
+    assert program is not None, "TASKWIRE_KUBE_CONTEXT needs kubectl on PATH"
+    with tempfile.TemporaryDirectory() as cache:
+        kubectl = Kubectl(Path(program), None, Path(cache), context)
+        assert not kubectl.ask("get", "namespace", NAMESPACE).ok, f"{context} has a namespace {NAMESPACE} already"
+        entrance = Forwards.to(kubectl)
+        try:
+            made = deploy(kubectl, entrance, manifests(kustomize, entrance), partial(_delete, kubectl))
+            _say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
+            with entrance.open():
+                yield made
+        finally:
+            kubectl.ask("delete", "namespace", NAMESPACE, timeout=300)
+
+
+@contextmanager
+def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
+    """On one node of our own with Dapr's control plane, which is gone afterwards."""
     _require_all(cache)
     with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as directory:
-        made = Node(Home(Path(directory) / "n"), cache)
+        node = Node(Home(Path(directory) / "n"), cache)
         try:
-            _say(f"node Ready after {made.start(tied=True):.1f} s")
-            yield made
+            _say(f"a node of our own, Kubernetes {NODE[0].version}: Ready after {node.start(tied=True):.1f} s")
+            entrance = NodePorts.among(node.node_ports)
+            rendered = manifests(kustomize, entrance)
+            _load(node, images(rendered))
+            made = deploy(node.kubectl, entrance, rendered, node.kill)
+            _say(f"Taskwire ready after {made.seconds:.1f} s")
+            with entrance.open():
+                yield made
         finally:
-            if os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
-                shutil.copytree(made.home.logs, os.environ["TASKWIRE_KEEP_NODE_LOGS"], dirs_exist_ok=True)
-            made.stop()
+            if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
+                shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
+            node.stop()
 
 
-@pytest.fixture(scope="module")
-def deployed(node: Node) -> Deployed:
-    """Taskwire on that node."""
-    entrance = NodePorts.among(node.node_ports)
-    rendered = manifests(ensure_kustomize(node.cache, _say), entrance)
-    wanted = images(rendered)
+def _delete(kubectl: Kubectl, pod: Manifest) -> None:
+    """The nearest thing to a kill where only the API can be reached."""
+    name = pod["metadata"]["name"]
+    kubectl.run("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
+
+
+def _load(node: Node, wanted: Sequence[str]) -> None:
     if absent := [image for image in wanted if not _in_docker(image)]:
         pytest.skip(f"NOT CHECKED in a cluster: Docker has no {', '.join(absent)}; make images-local makes them")
     node.load_from_docker(wanted)
     (sidecar,) = (image for image in wanted if "daprd" in image)
-    _say(f"Dapr's control plane ready after {control_plane.install(node, sidecar, _say):.1f} s")
-    made = deploy(node.kubectl, entrance, rendered)
-    _say(f"Taskwire ready after {made.seconds:.1f} s")
-    return made
+    _say(
+        f"Dapr's control plane {control_plane.version()} ready after {control_plane.install(node, sidecar, _say):.1f} s"
+    )
 
 
 def test_the_demo_runs_through_the_cluster(deployed: Deployed) -> None:
@@ -97,13 +135,17 @@ def _require_all(cache: Path) -> None:
         reasons.append("a node needs root on Linux")
     if absent := missing([*NODE, *DAPR], cache):
         reasons.append(f"not built: {', '.join(program.name for program in absent)} (make cluster-tools)")
-    packages = [*missing_packages(), *([] if shutil.which("docker") else ["docker.io"])]
-    if packages:
+    if why := absent_docker():
+        reasons.append(f"Docker: {why} (apt-get install docker.io)")
+    if packages := missing_packages():
         reasons.append(f"not installed: apt-get install --no-install-recommends {' '.join(packages)}")
     if reasons:
         pytest.skip(f"NOT CHECKED in a cluster: {'; '.join(reasons)}")
 
 
 def _in_docker(image: str) -> bool:
-    command = ["docker", "image", "inspect", image]
-    return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    try:
+        docker("image", "inspect", image, timeout=60)
+    except ProvisionError:
+        return False
+    return True

@@ -112,6 +112,8 @@ class ApiServer:
             f"--client-ca-file={self.authority.certificate}",
             f"--kubelet-client-certificate={towards_kubelet.certificate}",
             f"--kubelet-client-key={towards_kubelet.key}",
+            # Names of nodes are in no DNS here.
+            "--kubelet-preferred-address-types=InternalIP",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             f"--service-account-key-file={self.service_account_key}",
             f"--service-account-signing-key-file={self.service_account_key}",

@@ -6,13 +6,14 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from devstack.failures import ProvisionError
 
 _TIMEOUT: Final = 120.0
 
-Manifest = dict[str, object]
+# As it comes out of JSON: whatever its kind says, at any depth.
+Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,19 @@ from typing import Final
 
 from cluster import door, scratch_image
 from cluster.inside import API_PORT, FAILED, READY
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Kubectl, Manifest
 from cluster.programs import NODE, Programs, found
 from cluster.settings import PAUSE_IMAGE, Home
+from containers.docker import docker
 from devstack.failures import ProvisionError
 
 NODE_PORTS: Final = 8
+_CGROUPS: Final = Path("/sys/fs/cgroup")
 _NODE_PORT_RANGE: Final = range(30_000, 32_768)
 _START_WITHIN: Final = 600.0
+_GONE_WITHIN: Final = 20.0
 _POLL: Final = 0.2
+_IMAGES_WITHIN: Final = 900.0
 _PACKAGES: Final = {
     "containerd": "containerd",
     "ctr": "containerd",
@@ -45,7 +49,7 @@ def missing_packages() -> list[str]:
     return sorted({package for program, package in _PACKAGES.items() if shutil.which(program) is None})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Node:
     """A node that runs, or ran.
 
@@ -56,6 +60,7 @@ class Node:
 
     home: Home
     cache: Path
+    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def programs(self) -> Programs:
@@ -92,7 +97,7 @@ class Node:
         self.home.logs.mkdir(mode=0o700, parents=True)
         began = time.monotonic()
         api, doors = _doors()
-        process = self._launch(doors, tied=tied)
+        self._process = process = self._launch(doors, tied=tied)
         ports = [port for port in doors if port != API_PORT]
         self.home.write("cluster.json", {"pid": process.pid, "api": api, "node_ports": ports})
         for one in doors.values():
@@ -115,10 +120,25 @@ class Node:
             with suppress(ProcessLookupError):
                 # Its first process dies with it, and the kernel ends the rest with that one.
                 os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+        if self._process is not None:
+            self._process.wait()
         _remove_cgroups()
         shutil.rmtree(self.home.path, ignore_errors=True)
+
+    def kill(self, pod: Manifest) -> None:
+        """End every process of a pod at once (SIGKILL), as a machine that fails does; its kubelet makes it anew.
+
+        Raises:
+            ProvisionError: There is no process of it.
+        """
+        uid = str(pod["metadata"]["uid"])
+        files = _CGROUPS.glob(f"pids/kubepods/**/*{uid}*/**/cgroup.procs")
+        pids = {int(line) for file in files for line in file.read_text().split()}
+        if not pids:
+            raise ProvisionError("a pod cannot be killed", f"no process of {uid} is known", "Look at the node")
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def load(self, archive: Path) -> None:
         """Give it images out of an archive as `docker save` makes them.
@@ -135,21 +155,13 @@ class Node:
             ProvisionError: Docker has not all of them, or containerd did not take them.
         """
         archive = self.home.path / "images.tar"
-        saved = subprocess.run(  # noqa: S603
-            ["docker", "save", "--output", str(archive), *images],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        if saved.returncode != 0:
-            raise ProvisionError("images are missing", saved.stderr.strip(), "Build them: make images")
+        docker("save", "--output", str(archive), *images, timeout=_IMAGES_WITHIN)
         self._images("import", str(archive))
         archive.unlink()
 
     def _images(self, *arguments: str) -> None:
         command = ["ctr", "--address", str(self.home.containerd_socket), "--namespace", "k8s.io", "images", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_IMAGES_WITHIN, check=False)  # noqa: S603
         if done.returncode != 0:
             raise ProvisionError("images could not be imported", done.stderr.strip()[-500:], "See the node's logs")
 
@@ -191,8 +203,11 @@ def _doors() -> tuple[int, dict[int, socket.socket]]:
 
 
 def _remove_cgroups() -> None:
-    """Remove the empty control groups that the kubelet and its pods leave, deepest first."""
-    for root in Path("/sys/fs/cgroup").glob("**/kubepods"):
-        for directory, _, _ in os.walk(root, topdown=False):
-            with suppress(OSError):
-                Path(directory).rmdir()
+    """Remove the control groups that the kubelet and its pods leave, deepest first, once the last process has gone."""
+    deadline = time.monotonic() + _GONE_WITHIN
+    while (roots := [*_CGROUPS.glob("kubepods"), *_CGROUPS.glob("*/kubepods")]) and time.monotonic() < deadline:
+        for root in roots:
+            for directory, _, _ in os.walk(root, topdown=False):
+                with suppress(OSError):
+                    Path(directory).rmdir()
+        time.sleep(_POLL)

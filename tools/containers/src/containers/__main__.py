@@ -1,13 +1,15 @@
-"""`python -m containers images|local|environment`: what the Makefile calls."""
+"""`python -m containers images|local|environment|sbom|demo|token`: what the Makefile calls."""
 
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from containers.building import build
+from containers.deployment import demo, token
 from containers.docker import require_docker
 from containers.environment import complete
 from containers.images import service_images
+from containers.sbom import write_sbom
 from containers.stand_ins import make_stand_ins
 from devstack.commands import settings
 from devstack.console import Console
@@ -30,6 +32,14 @@ def main(arguments: Sequence[str]) -> int:
                 _images(console)
             case ["environment"]:
                 _environment(console)
+            case ["sbom"]:
+                require_docker()
+                for image in service_images():
+                    console.say(str(write_sbom(image)))
+            case ["demo"]:
+                demo()
+            case ["token"]:
+                token()
             case _:
                 sys.stderr.write(f"{__doc__}\n")
                 return 2

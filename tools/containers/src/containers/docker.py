@@ -14,6 +14,7 @@ INSTALL: Final = (
     "Install Docker (on Debian: apt-get install docker.io docker-compose) and start it; DOCKER names another program"
 )
 _ANSWER_TIMEOUT: Final = 20.0
+_LOGS_TIMEOUT: Final = 120.0
 _TAIL: Final = 20
 
 
@@ -58,6 +59,20 @@ def docker(*arguments: str, timeout: float, environment: Mapping[str, str] | Non
         ProvisionError: It failed, or took longer than `timeout` seconds; its last lines are in the notes.
     """
     return run_command([*docker_command(), *arguments], timeout=timeout, environment=environment)
+
+
+def logs(container: str, lines: int) -> str:
+    """The last lines that a container has logged, on either stream."""
+    done = subprocess.run(  # noqa: S603
+        [*docker_command(), "logs", "--tail", str(lines), container],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_LOGS_TIMEOUT,
+    )
+    return done.stdout
 
 
 def run_command(

@@ -43,8 +43,7 @@ async def read_quick_add(user: QuickAddUse, adding: Adding, line: QuickAddIn) ->
 
     Dates, times, recurrence, `#tags` and `!priority` are taken out of the line; what is not understood is the title.
     """
-    del user  # any caller may ask
-    return QuickAddOut.of(line.text, adding.read(line))
+    return QuickAddOut.of(line.text, await adding.read(user, line))
 
 
 @router.post(
