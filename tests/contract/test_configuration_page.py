@@ -21,6 +21,7 @@ SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "notifier": NotifierSettings,
 }
 OF: Final = {"all": {*SERVICES}, "consumers": {"audit-worker", "notifier"}, "task-api": {"task-api"}}
+NONE: Final = "\N{EN DASH}"
 # Read by OpenTelemetry itself.
 FOREIGN: Final = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
@@ -35,7 +36,7 @@ def default_of(field: FieldInfo) -> str:
         return "required"
     default = field.get_default(call_default_factory=True)
     if default is None or default in ((), [], {}):
-        return "–"
+        return NONE
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

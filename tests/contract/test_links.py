@@ -1,4 +1,4 @@
-"""Every link of every page leads somewhere, to the heading it names; and every page of docs/ can be found from its index."""
+"""Every link of every page leads somewhere, to the heading it names; every page of docs/ is in its index."""
 
 import re
 from pathlib import Path
@@ -13,12 +13,10 @@ HEADING: Final = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 INDEX: Final = ROOT / "docs" / "README.md"
 # Their folders have an index of their own, or are lists themselves.
 LISTED_ELSEWHERE: Final = {"decisions", "runbook"}
-PAGES: Final = sorted(
-    page
-    for folder in ("docs", "deploy", "examples")
-    for page in (ROOT / folder).rglob("*.md")
-    if "node_modules" not in page.parts
-) + [ROOT / "README.md"]
+PAGES: Final = [
+    ROOT / "README.md",
+    *sorted(page for folder in ("docs", "deploy", "examples") for page in (ROOT / folder).rglob("*.md")),
+]
 
 
 def prose_of(page: Path) -> str:
