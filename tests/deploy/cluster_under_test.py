@@ -3,19 +3,18 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from tests.deploy.api_checks import changed, read
 from tests.deploy.entrances import KAFKA_OUTSIDE, NAMESPACE, SERVICES, Entrance
+from tests.deploy.rendering import Renderer
 
 from cluster.kubectl import Kubectl, Manifest
 from devstack.failures import ProvisionError
-from devstack.layout import REPOSITORY
 from devstack.tokens import make_token
-from manifests import local_secrets
-from manifests.kustomize import Kustomize
 
-OVERLAY: Final = REPOSITORY / "deploy" / "k8s" / "overlays" / "local"
+OVERLAY: Final = "overlays/local"
 _READY_WITHIN: Final = "600s"
 _LONGER_THAN_THAT: Final = 660.0
 _POLL: Final = 0.3
@@ -28,12 +27,14 @@ class Deployed:
     Attributes:
         kubectl: The cluster's administrator.
         entrance: How it is reached from here.
+        secrets: Directory of what the overlay's Secrets are made of.
         end: Ends a pod without a word to it.
         seconds: From the first manifest until everything was ready.
     """
 
     kubectl: Kubectl
     entrance: Entrance
+    secrets: Path
     end: Callable[[Manifest], None]
     seconds: float = 0
 
@@ -46,7 +47,7 @@ class Deployed:
     def databases(self) -> Mapping[str, str]:
         """Connection string per service, from here."""
         here = f"@127.0.0.1:{self.entrance.port('postgres')}/"
-        return {name: _secret(name)["TASKWIRE_DATABASE_URL"].replace("@postgres:5432/", here) for name in SERVICES}
+        return {name: self._secret(name)["TASKWIRE_DATABASE_URL"].replace("@postgres:5432/", here) for name in SERVICES}
 
     @property
     def kafka(self) -> str:
@@ -55,7 +56,11 @@ class Deployed:
 
     def token(self, user: str, roles: Sequence[str] = ()) -> str:
         """A token that the services accept."""
-        return make_token(_secret("taskwire")["TASKWIRE_AUTH_HS256_SECRET"], user, roles)
+        return make_token(self._secret("taskwire")["TASKWIRE_AUTH_HS256_SECRET"], user, roles)
+
+    def _secret(self, name: str) -> Mapping[str, str]:
+        lines = (self.secrets / f"{name}.env").read_text().splitlines()
+        return dict(line.split("=", maxsplit=1) for line in lines if line)
 
     def restart(self, service: str) -> None:
         """Replace all pods of a service in good order, as any new version does, and wait for the last old one's end."""
@@ -111,11 +116,10 @@ def _is_ready(pod: Manifest) -> bool:
     return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
-def manifests(kustomize: Kustomize, entrance: Entrance) -> list[Manifest]:
+def reachable(renderer: Renderer, entrance: Entrance) -> list[Manifest]:
     """The local overlay, and what lets this machine in: nothing of Taskwire's own is changed."""
-    local_secrets.write(OVERLAY / "secrets")
     rendered = [
-        _reachable(one, entrance.port("kafka")) if _is_kafka(one) else one for one in read(kustomize.render(OVERLAY))
+        _reachable(one, entrance.port("kafka")) if _is_kafka(one) else one for one in read(renderer.text(OVERLAY))
     ]
     return [*rendered, *entrance.services()]
 
@@ -133,17 +137,15 @@ def images(rendered: Sequence[Manifest]) -> list[str]:
     return sorted(found)
 
 
-def deploy(
-    kubectl: Kubectl, entrance: Entrance, rendered: Sequence[Manifest], end: Callable[[Manifest], None]
-) -> Deployed:
+def deploy(deployed: Deployed, manifests: Sequence[Manifest]) -> Deployed:
     """Apply the manifests, and wait until every Job has ended well and every Deployment is ready.
 
     Raises:
         ProvisionError: Something was refused or did not become ready; what the pods say is in its notes.
     """
+    kubectl = deployed.kubectl
     began = time.monotonic()
-    kubectl.apply(rendered)
-    deployed = Deployed(kubectl, entrance, end)
+    kubectl.apply(manifests)
     try:
         for service in SERVICES:
             deployed.wait(service)
@@ -183,8 +185,3 @@ def _reachable(kafka: Manifest, port: int) -> Manifest:
     for variable in environment:
         variable["value"] += added.get(variable["name"], "")
     return changed(kafka, path, environment)
-
-
-def _secret(name: str) -> Mapping[str, str]:
-    lines = (OVERLAY / "secrets" / f"{name}.env").read_text().splitlines()
-    return dict(line.split("=", maxsplit=1) for line in lines if line)

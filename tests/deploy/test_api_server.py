@@ -21,18 +21,16 @@ from tests.deploy.api_checks import (
 )
 from tests.deploy.asked import require_asked
 from tests.deploy.broken import MISTAKES, Mistake
+from tests.deploy.rendering import K8S, Renderer
 
 from cluster.api_server import ApiServer, Place
 from cluster.background import Background
 from cluster.custom_resources import apply_definitions, definitions
 from cluster.kubectl import Kubectl, Manifest
 from cluster.programs import API_SERVER, found, missing
-from devstack.layout import REPOSITORY, Layout
-from manifests import local_secrets
-from manifests.kustomize import ensure_kustomize
+from devstack.layout import Layout
 
-_OVERLAYS: Final = REPOSITORY / "deploy" / "k8s" / "overlays"
-NAMES: Final = sorted(path.name for path in _OVERLAYS.iterdir())
+NAMES: Final = sorted(path.name for path in (K8S / "overlays").iterdir())
 _WITHOUT_DEFINITIONS: Final = ("strimzi.io", "cnpg.io")
 """Strimzi is written in Java; CloudNativePG's Go module is not everywhere to be had."""
 
@@ -56,14 +54,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="module")
-def overlays(server: Kubectl) -> dict[str, list[Manifest]]:
-    """Every overlay, rendered; only with a server, so that nothing is built for nothing."""
-    cache = Layout.from_environment(dict(os.environ)).cache
-    local_secrets.write(_OVERLAYS / "local" / "secrets")
-    kustomize = ensure_kustomize(cache, print)
-    rendered = {path.name: read(kustomize.render(path)) for path in sorted(_OVERLAYS.iterdir())}
-    make_namespaces(server, [manifest for manifests in rendered.values() for manifest in manifests])
-    return rendered
+def overlays(server: Kubectl, rendered: Renderer) -> dict[str, list[Manifest]]:
+    """Every overlay, and the namespaces they are in."""
+    read_ones = {overlay: read(rendered.text(f"overlays/{overlay}")) for overlay in NAMES}
+    make_namespaces(server, [manifest for manifests in read_ones.values() for manifest in manifests])
+    return read_ones
 
 
 @pytest.fixture(scope="module")

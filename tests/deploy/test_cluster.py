@@ -18,8 +18,9 @@ from typing import Final
 import pytest
 from tests.chaos.topic import Topic
 from tests.deploy.asked import require_asked
-from tests.deploy.cluster_under_test import Deployed, deploy, images, manifests
+from tests.deploy.cluster_under_test import Deployed, deploy, images, reachable
 from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
+from tests.deploy.rendering import Renderer
 from tests.deploy.rolling import Disturbance, Load, roll, table
 
 from cluster import control_plane
@@ -33,9 +34,8 @@ from devstack.console import Console
 from devstack.demo import Demo
 from devstack.failures import ProvisionError
 from devstack.layout import Layout
-from manifests.kustomize import Kustomize, ensure_kustomize
 
-_RATE: Final = float(os.environ.get("RATE") or 10)
+_RATE: Final = float(os.environ.get("RATE") or 20)
 
 
 def _say(line: str) -> None:
@@ -43,18 +43,17 @@ def _say(line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Iterator[Deployed]:
+def deployed(rendered: Renderer) -> Iterator[Deployed]:
     """Taskwire in a cluster."""
     require_asked("in a cluster")
     cache = Layout.from_environment(dict(os.environ)).cache
     context = os.environ.get("TASKWIRE_KUBE_CONTEXT")
-    kustomize = ensure_kustomize(cache, _say)
-    with _given(context, kustomize) if context else _made(cache, kustomize) as one:
+    with _given(context, rendered) if context else _made(cache, rendered) as one:
         yield one
 
 
 @contextmanager
-def _given(context: str, kustomize: Kustomize) -> Iterator[Deployed]:
+def _given(context: str, rendered: Renderer) -> Iterator[Deployed]:
     """In the cluster that was named; its namespace must be free, and is removed afterwards."""
     program = shutil.which("kubectl")
     assert program is not None, "TASKWIRE_KUBE_CONTEXT needs kubectl on PATH"
@@ -63,7 +62,8 @@ def _given(context: str, kustomize: Kustomize) -> Iterator[Deployed]:
         assert not kubectl.ask("get", "namespace", NAMESPACE).ok, f"{context} has a namespace {NAMESPACE} already"
         entrance = Forwards.to(kubectl)
         try:
-            made = deploy(kubectl, entrance, manifests(kustomize, entrance), partial(_delete, kubectl))
+            wanted = Deployed(kubectl, entrance, _secrets(rendered), partial(_delete, kubectl))
+            made = deploy(wanted, reachable(rendered, entrance))
             _say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
@@ -72,7 +72,7 @@ def _given(context: str, kustomize: Kustomize) -> Iterator[Deployed]:
 
 
 @contextmanager
-def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
+def _made(cache: Path, rendered: Renderer) -> Iterator[Deployed]:
     """On one node of our own with Dapr's control plane, which is gone afterwards."""
     _require_all(cache)
     with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as directory:
@@ -80,9 +80,9 @@ def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
         try:
             _say(f"a node of our own, Kubernetes {NODE[0].version}: Ready after {node.start(tied=True):.1f} s")
             entrance = NodePorts.among(node.node_ports)
-            rendered = manifests(kustomize, entrance)
-            _load(node, images(rendered))
-            made = deploy(node.kubectl, entrance, rendered, node.kill)
+            manifests = reachable(rendered, entrance)
+            _load(node, images(manifests))
+            made = deploy(Deployed(node.kubectl, entrance, _secrets(rendered), node.kill), manifests)
             _say(f"Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
@@ -90,6 +90,10 @@ def _made(cache: Path, kustomize: Kustomize) -> Iterator[Deployed]:
             if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
                 shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
             node.stop()
+
+
+def _secrets(rendered: Renderer) -> Path:
+    return rendered.copy / "overlays" / "local" / "secrets"
 
 
 def _delete(kubectl: Kubectl, pod: Manifest) -> None:
