@@ -53,20 +53,28 @@ class Database:
     """The connection pool of one service."""
 
     def __init__(self, engine: AsyncEngine, *, checkout_timeout: float) -> None:
+        """Take a pool whose connections commit each statement, unless a session says otherwise."""
         self.engine = engine
-        self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+        # On the connections of the same pool; which of the two is no round trip.
+        in_transaction = engine.execution_options(isolation_level="READ COMMITTED")
+        self._sessions = async_sessionmaker(in_transaction, class_=AsyncSession, expire_on_commit=False)
+        self._at_once = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
         self._checkout = ResilientCall(policy, judge=_what_it_says)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self, *, transaction: bool = True) -> AsyncIterator[AsyncSession]:
         """Open a session with a live connection; rolls back what was not committed.
+
+        Args:
+            transaction: False: each statement stands for itself, and a single one that reads is spared the two round
+                trips of a transaction around it.
 
         Raises:
             DatabaseUnavailableError: At entry or at any statement inside, when PostgreSQL cannot be used.
         """
         try:
-            async with self._sessions() as session:
+            async with (self._sessions if transaction else self._at_once)() as session:
                 await self._checkout(session.connection)
                 yield session
         except CircuitOpenError as error:
@@ -94,6 +102,8 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_timeout,
         pool_pre_ping=True,
+        # So that the ping is one round trip: it would make a transaction of its own around it.
+        isolation_level="AUTOCOMMIT",
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={
