@@ -1,7 +1,9 @@
-"""The stack that all tests share, and a collector that receives its traces."""
+"""The stack that all tests share, of processes or of containers, and a collector that receives its traces."""
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -9,10 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 # Tracebacks as plain as in production: by default structlog takes a second for each, and a delivery has three.
 structlog.configure(
@@ -22,6 +27,14 @@ structlog.configure(
     ]
 )
 
+
+CONTAINERS = "containers"
+STACK = os.environ.get("STACK") or "processes"
+"""What the stack of the tests is made of."""
+_HOW = {
+    "processes": "of this machine; make test STACK=containers for those of docker-compose.yml",
+    CONTAINERS: "docker-compose.yml, by testcontainers; make test for processes of this machine",
+}
 
 _LONGEST_FIRST = (
     "tests/chaos/test_sabotage.py",
@@ -48,6 +61,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     assert not missing, f"no longer there, but in conftest.py: {missing}"
     places = {name: place for place, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.location[0], len(places)))
+    for item in items:
+        if STACK == CONTAINERS and (reason := item.get_closest_marker("processes")) is not None:
+            item.add_marker(pytest.mark.skip(f"needs a stack of processes: {reason.args[0]}"))
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.user_properties.append(("stack", STACK))
+
+
+def pytest_report_header() -> str:
+    return f"stack: {STACK} ({_HOW[STACK]})"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end on which kind of stack tests ran: what a run has shown depends on it."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    ran = [report for report in reports if ("stack", STACK) in report.user_properties]
+    if ran:
+        terminalreporter.write_line(f"{len(ran)} tests ran on a stack of {STACK} ({_HOW[STACK]})")
 
 
 _DAPRD = "dapr-diagnostics"
@@ -122,9 +152,19 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="session")
-def stack(collector: Collector) -> "Iterator[StackUnderTest]":
-    """The whole real stack (`devstack.testing`), exporting the traces of its services to the collector."""
+def stack(collector: Collector) -> "Iterator[RunningStack]":
+    """The whole real stack, of processes or of containers, exporting the traces of its services to the collector."""
     from devstack.leaks import LeakedSecretsError, find
+
+    with _containers(collector) if STACK == CONTAINERS else _processes(collector) as running:
+        yield running
+        secrets = running.secrets()
+    if leaks := find("exported spans", b"\n".join(collector.received), secrets):
+        raise LeakedSecretsError(leaks)
+
+
+@contextmanager
+def _processes(collector: Collector) -> "Iterator[RunningStack]":
     from devstack.stack_under_test import StackUnderTest
 
     with pytest.MonkeyPatch.context() as environment:
@@ -133,6 +173,25 @@ def stack(collector: Collector) -> "Iterator[StackUnderTest]":
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         with StackUnderTest() as running:
             yield running
-            secrets = running.secrets()
-        if leaks := find("exported spans", b"\n".join(collector.received), secrets):
-            raise LeakedSecretsError(leaks)
+
+
+@contextmanager
+def _containers(collector: Collector) -> "Iterator[RunningStack]":
+    from containers.container_stack import ContainerStack
+
+    with ContainerStack(spans=collector.receive) as running:
+        yield running
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What would be exported by a service that runs in this process, as if it were told where to."""
+    from chassis import database_spans, tracing
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for module in (tracing, database_spans):  # a provider can be set once in a process, and others are to keep theirs
+        monkeypatch.setattr(module, "_tracer", provider.get_tracer("test"))
+    return exporter

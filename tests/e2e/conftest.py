@@ -1,12 +1,10 @@
 """A person in front of the whole real stack."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx2
-import psutil
 import pytest
 import uuid_utils
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -18,7 +16,7 @@ from devstack.services import SERVICES
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 PATIENCE = 90.0
 """Seconds after which something that must happen has not; far more than it takes, for slow machines."""
@@ -88,20 +86,14 @@ class Person:
 
 
 @pytest.fixture
-async def whole_again(stack: "StackUnderTest") -> AsyncIterator[None]:
+async def whole_again(stack: "RunningStack") -> AsyncIterator[None]:
     """Leave the stack to the next test as it was found, whatever this one froze or stopped."""
     yield
-    for name, part in stack.report["parts"].items():
-        if part["pid"] is not None:
-            with suppress(psutil.NoSuchProcess):  # it has just ended, so it was not frozen
-                stack.resume(name)
-    for name in stack.report["parts"]:
-        await stack.start_part(name)
-    await stack.wait_all_ready()
+    await stack.make_whole()
 
 
 @pytest.fixture
-async def alice(stack: "StackUnderTest") -> AsyncIterator[Person]:
+async def alice(stack: "RunningStack") -> AsyncIterator[Person]:
     """A person with an account of their own for this test."""
     name = f"alice-{uuid_utils.uuid7()}"
     headers = {"Authorization": f"Bearer {stack.token(name)}"}
@@ -110,7 +102,7 @@ async def alice(stack: "StackUnderTest") -> AsyncIterator[Person]:
 
 
 @pytest.fixture
-def records_of(stack: "StackUnderTest") -> Callable[[int, int], Awaitable[Records]]:
+def records_of(stack: "RunningStack") -> Callable[[int, int], Awaitable[Records]]:
     """Reads the topic from its beginning until it has given so many records of a task."""
 
     async def read(task_id: int, count: int) -> Records:
@@ -152,18 +144,16 @@ class Gauges:
 
 
 @pytest.fixture
-async def gauges(stack: "StackUnderTest") -> AsyncIterator[Gauges]:
+async def gauges(stack: "RunningStack") -> AsyncIterator[Gauges]:
     """The metrics of the three services and of their sidecars."""
     pages = {name: f"{url}/metrics" for name, url in stack.urls.items()}
-    sidecars = {
-        service.sidecar: f"http://{HOST}:{stack.layout.ports.dapr_metrics(service.index)}/" for service in SERVICES
-    }
+    sidecars = {service.sidecar: f"http://{HOST}:{stack.ports.dapr_metrics(service.index)}/" for service in SERVICES}
     async with httpx2.AsyncClient(timeout=15) as http:
         yield Gauges(http, pages | sidecars)
 
 
 @pytest.fixture
-async def past_taskwire(stack: "StackUnderTest") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
+async def past_taskwire(stack: "RunningStack") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
     """Somebody who publishes to `tasks` without task-api."""
     producer: AIOKafkaProducer[bytes, bytes] = AIOKafkaProducer(bootstrap_servers=stack.kafka)
     await producer.start()

@@ -17,7 +17,7 @@ from task_events import parse_task_event
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 PATIENCE = 90.0
 CONSUMERS = ("audit-worker", "notifier")
@@ -37,7 +37,7 @@ class SteadyLoad:
         letters_before: Dead letters that each consumer had already, by tests that want some.
     """
 
-    stack: "StackUnderTest"
+    stack: "RunningStack"
     owner: str = field(default_factory=lambda: f"owner-{uuid_utils.uuid7()}")
     versions: dict[int, int] = field(default_factory=dict)
     unanswered: list[str] = field(default_factory=list)

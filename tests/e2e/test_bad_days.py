@@ -11,7 +11,7 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
@@ -19,7 +19,7 @@ PATIENCE = 90.0
 
 @pytest.mark.parametrize("part", ["kafka", "daprd-task-api"])
 async def test_without_the_way_out_changes_succeed_and_their_events_flow_later(
-    alice: "Person", stack: "StackUnderTest", part: str
+    alice: "Person", stack: "RunningStack", part: str
 ) -> None:
     task = await alice.create_task()
     await alice.sees_versions_audited(task, 1)
@@ -34,7 +34,7 @@ async def test_without_the_way_out_changes_succeed_and_their_events_flow_later(
 
 
 @pytest.mark.parametrize("part", ["audit-worker", "notifier", "daprd-audit-worker", "daprd-notifier"])
-async def test_a_consumer_that_was_down_catches_up(alice: "Person", stack: "StackUnderTest", part: str) -> None:
+async def test_a_consumer_that_was_down_catches_up(alice: "Person", stack: "RunningStack", part: str) -> None:
     await stack.stop_part(part)
     task = await alice.create_task()
     for number in range(5):
@@ -45,7 +45,7 @@ async def test_a_consumer_that_was_down_catches_up(alice: "Person", stack: "Stac
 
 
 async def test_without_postgresql_callers_are_told_to_come_back_and_it_heals_without_restart(
-    alice: "Person", stack: "StackUnderTest"
+    alice: "Person", stack: "RunningStack"
 ) -> None:
     task = await alice.create_task()
     pids = {name: stack.pid(name) for name in alice.urls}
@@ -78,7 +78,7 @@ async def test_without_postgresql_callers_are_told_to_come_back_and_it_heals_wit
     "part", ["task-api", "daprd-task-api", "kafka", "daprd-audit-worker", "audit-worker", "notifier", "postgres"]
 )
 async def test_a_sigkill_amid_traffic_loses_doubles_and_reorders_nothing(
-    alice: "Person", stack: "StackUnderTest", part: str
+    alice: "Person", stack: "RunningStack", part: str
 ) -> None:
     tasks = [await alice.create_task(f"task {number}") for number in range(4)]
     versions = dict.fromkeys((task["id"] for task in tasks), 1)

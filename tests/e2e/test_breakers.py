@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import httpx2
-import psutil
 import pytest
 
 from chassis.testing import make_task_event
@@ -20,7 +19,7 @@ from task_events import CONTENT_TYPE, TaskEvent
 if TYPE_CHECKING:
     from tests.e2e.conftest import Gauges, Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
@@ -29,10 +28,10 @@ SIDECAR = "daprd-task-api"
 
 
 @pytest.fixture
-async def sidecar(stack: "StackUnderTest") -> AsyncIterator[httpx2.AsyncClient]:
+async def sidecar(stack: "RunningStack") -> AsyncIterator[httpx2.AsyncClient]:
     """The API of task-api's daprd, with the right to use it."""
-    token = psutil.Process(stack.pid(SIDECAR)).environ()["DAPR_API_TOKEN"]
-    base = f"http://{HOST}:{stack.layout.ports.dapr_http(0)}/v1.0"
+    token = stack.environment(SIDECAR)["DAPR_API_TOKEN"]
+    base = f"http://{HOST}:{stack.ports.dapr_http(0)}/v1.0"
     async with httpx2.AsyncClient(base_url=base, headers={"dapr-api-token": token}, timeout=60) as http:
         yield http
 
@@ -44,7 +43,7 @@ async def publish(sidecar: httpx2.AsyncClient, event: TaskEvent) -> httpx2.Respo
 
 @pytest.mark.parametrize(("how", "outcome"), [("stopped", "error"), ("frozen", "timeout")])
 async def test_without_its_sidecar_the_relay_stops_asking_and_begins_again(
-    alice: "Person", gauges: "Gauges", stack: "StackUnderTest", how: str, outcome: str
+    alice: "Person", gauges: "Gauges", stack: "RunningStack", how: str, outcome: str
 ) -> None:
     async def state() -> float:
         return await gauges.read("task-api", "taskwire_breaker_state", call="dapr-publish")
@@ -85,7 +84,7 @@ async def test_without_its_sidecar_the_relay_stops_asking_and_begins_again(
 
 
 async def test_with_a_frozen_kafka_daprd_gives_up_a_publish_refuses_more_and_begins_again(
-    gauges: "Gauges", stack: "StackUnderTest", sidecar: httpx2.AsyncClient
+    gauges: "Gauges", stack: "RunningStack", sidecar: httpx2.AsyncClient
 ) -> None:
     outbound = {"flow_direction": "outbound", "target": "Pubsub_pubsub"}
 
@@ -123,7 +122,7 @@ async def test_with_a_frozen_kafka_daprd_gives_up_a_publish_refuses_more_and_beg
 
 
 async def test_a_consumer_that_says_nothing_is_asked_again_and_no_breaker_is_around_it(
-    alice: "Person", gauges: "Gauges", stack: "StackUnderTest"
+    alice: "Person", gauges: "Gauges", stack: "RunningStack"
 ) -> None:
     inbound = {"flow_direction": "inbound", "target": "Pubsub_pubsub"}
     watched = "daprd-audit-worker"

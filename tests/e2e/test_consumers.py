@@ -14,7 +14,7 @@ from task_events import CONTENT_TYPE, TaskEvent
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
@@ -35,7 +35,7 @@ async def publish(kafka: str, *records: TaskEvent | bytes, key: str) -> None:
         await producer.stop()
 
 
-async def letters(stack: "StackUnderTest") -> list[bytes]:
+async def letters(stack: "RunningStack") -> list[bytes]:
     connection = await asyncpg.connect(stack.databases["audit-worker"], ssl=False)
     try:
         return [row[0] for row in await connection.fetch("SELECT body FROM dead_letters ORDER BY id")]
@@ -53,7 +53,7 @@ async def records_in(kafka: str, topic: str) -> int:
         await consumer.stop()
 
 
-async def execute(stack: "StackUnderTest", statement: str) -> None:
+async def execute(stack: "RunningStack", statement: str) -> None:
     connection = await asyncpg.connect(stack.databases["audit-worker"], ssl=False)
     try:
         await connection.execute(statement)
@@ -61,7 +61,7 @@ async def execute(stack: "StackUnderTest", statement: str) -> None:
         await connection.close()
 
 
-async def versions_of(stack: "StackUnderTest", task: int) -> list[int]:
+async def versions_of(stack: "RunningStack", task: int) -> list[int]:
     connection = await asyncpg.connect(stack.databases["audit-worker"], ssl=False)
     try:
         rows = await connection.fetch(
@@ -72,7 +72,7 @@ async def versions_of(stack: "StackUnderTest", task: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-async def open_gaps(stack: "StackUnderTest", task: int) -> list[tuple[int, int]]:
+async def open_gaps(stack: "RunningStack", task: int) -> list[tuple[int, int]]:
     headers = {"Authorization": f"Bearer {stack.token('olga', ['auditor'])}"}
     async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
         response = await http.get(f"{stack.urls['audit-worker']}/api/v1/audit/gaps?open=true&task_id={task}")
@@ -80,7 +80,7 @@ async def open_gaps(stack: "StackUnderTest", task: int) -> list[tuple[int, int]]
     return [(gap["from_version"], gap["to_version"]) for gap in response.json()["items"]]
 
 
-async def test_a_missing_version_is_reported_until_it_arrives(stack: "StackUnderTest") -> None:
+async def test_a_missing_version_is_reported_until_it_arrives(stack: "RunningStack") -> None:
     task = 910_000_001
     await publish(stack.kafka, *(make_task_event(task, version) for version in (1, 2, 5)), key=str(task))
 
@@ -98,7 +98,7 @@ async def test_a_missing_version_is_reported_until_it_arrives(stack: "StackUnder
 
 
 async def test_poison_among_events_is_stored_alone_and_never_passes_through_the_sidecar(
-    stack: "StackUnderTest",
+    stack: "RunningStack",
 ) -> None:
     task = 910_000_002
     at = datetime.now(UTC)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import httpx2
-import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from dapr.proto import api_service_v1, api_v1
@@ -22,7 +21,7 @@ from task_events.topics import PUBSUB_NAME, TASKS_PARTITIONS, TASKS_TOPIC
 if TYPE_CHECKING:
     from tests.e2e.conftest import Gauges, Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
@@ -33,14 +32,14 @@ Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
 
 @pytest.fixture
-def token(stack: "StackUnderTest") -> str:
+def token(stack: "RunningStack") -> str:
     """What task-api shows its sidecar."""
-    return psutil.Process(stack.pid(SIDECAR)).environ()["DAPR_API_TOKEN"]
+    return stack.environment(SIDECAR)["DAPR_API_TOKEN"]
 
 
 @pytest.fixture
-async def http_api(stack: "StackUnderTest", token: str) -> AsyncIterator[httpx2.AsyncClient]:
-    base = f"http://{HOST}:{stack.layout.ports.dapr_http(0)}"
+async def http_api(stack: "RunningStack", token: str) -> AsyncIterator[httpx2.AsyncClient]:
+    base = f"http://{HOST}:{stack.ports.dapr_http(0)}"
     async with httpx2.AsyncClient(base_url=base, headers={"dapr-api-token": token}, timeout=60) as http:
         yield http
 
@@ -68,8 +67,8 @@ class GrpcApi:
 
 
 @pytest.fixture
-async def grpc_api(stack: "StackUnderTest", token: str) -> AsyncIterator[GrpcApi]:
-    api = GrpcApi(f"{HOST}:{stack.layout.ports.dapr_grpc(0)}", token)
+async def grpc_api(stack: "RunningStack", token: str) -> AsyncIterator[GrpcApi]:
+    api = GrpcApi(f"{HOST}:{stack.ports.dapr_grpc(0)}", token)
     yield api
     await api.close()
 
@@ -111,7 +110,7 @@ class Topic:
 
 
 @pytest.fixture
-async def topic(stack: "StackUnderTest") -> AsyncIterator[Topic]:
+async def topic(stack: "RunningStack") -> AsyncIterator[Topic]:
     consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
         bootstrap_servers=stack.kafka, enable_auto_commit=False, request_timeout_ms=120_000
     )
@@ -126,7 +125,7 @@ async def topic(stack: "StackUnderTest") -> AsyncIterator[Topic]:
 
 
 async def test_what_a_publisher_gave_up_lands_all_the_same_comes_again_and_is_audited_once(
-    alice: "Person", gauges: "Gauges", stack: "StackUnderTest", topic: Topic
+    alice: "Person", gauges: "Gauges", stack: "RunningStack", topic: Topic
 ) -> None:
     task = await alice.create_task()
     await alice.sees_versions_audited(task, 1)

@@ -23,6 +23,7 @@ from task_events.topics import TASKS_TOPIC
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
+    from devstack.running_stack import RunningStack
     from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
@@ -54,7 +55,7 @@ class Operator:
     """Somebody with role admin, before the dead letters of both consumers."""
 
     http: httpx2.AsyncClient
-    stack: "StackUnderTest"
+    stack: "RunningStack"
 
     async def letters(self, service: str, query: str = "") -> list[Json]:
         url = f"{self.stack.urls[service]}/api/v1/dead-letters?limit=200{query}"
@@ -87,7 +88,7 @@ class Operator:
 
 
 @pytest.fixture
-async def operator(stack: "StackUnderTest") -> AsyncIterator[Operator]:
+async def operator(stack: "RunningStack") -> AsyncIterator[Operator]:
     headers = {"Authorization": f"Bearer {stack.token('olga', ['admin'])}"}
     async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
         yield (operator := Operator(http, stack))
@@ -95,7 +96,7 @@ async def operator(stack: "StackUnderTest") -> AsyncIterator[Operator]:
 
 
 @pytest.fixture
-async def producer(stack: "StackUnderTest") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
+async def producer(stack: "RunningStack") -> AsyncIterator["AIOKafkaProducer[bytes, bytes]"]:
     """Somebody who publishes to `tasks` past Taskwire."""
     producer: AIOKafkaProducer[bytes, bytes] = AIOKafkaProducer(
         bootstrap_servers=stack.kafka, max_request_size=4_000_000
@@ -105,7 +106,7 @@ async def producer(stack: "StackUnderTest") -> AsyncIterator["AIOKafkaProducer[b
     await producer.stop()
 
 
-async def made(kind: str, alice: "Person", stack: "StackUnderTest") -> bytes | None:
+async def made(kind: str, alice: "Person", stack: "RunningStack") -> bytes | None:
     value = POISON[kind][0]
     if value != b"<future>":
         return None if value is None else value.replace(b"@", str(uuid_utils.uuid7()).encode())
@@ -123,7 +124,7 @@ async def test_poison_lands_once_with_its_reason_and_blocks_nobody(
     alice: "Person",
     operator: Operator,
     producer: "AIOKafkaProducer[bytes, bytes]",
-    stack: "StackUnderTest",
+    stack: "RunningStack",
     kind: str,
 ) -> None:
     value, headers, reason = await made(kind, alice, stack), POISON[kind][1], POISON[kind][2]
@@ -158,7 +159,7 @@ async def test_a_record_with_a_binary_key_blocks_neither_events_nor_dead_letters
 
 
 async def test_both_doors_lead_to_one_letter(
-    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
+    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "RunningStack"
 ) -> None:
     """What the consumer stored may also be put into its dead-letter topic, by a sidecar that gave up on it."""
     poison, other = b"poison", b"what only the sidecar has seen"
@@ -173,6 +174,7 @@ async def test_both_doors_lead_to_one_letter(
         assert await operator.finds(service, record.partition, record.offset) == letter
 
 
+@pytest.mark.processes("make dlq is for the stack that make up has started")
 async def test_what_failed_by_a_defect_is_redriven_to_one_entry_after_the_repair(
     alice: "Person", operator: Operator, stack: "StackUnderTest"
 ) -> None:
@@ -223,6 +225,7 @@ async def test_what_failed_by_a_defect_is_redriven_to_one_entry_after_the_repair
     assert "no open dead letters" in dlq(stack, "SERVICE=audit-worker").stdout
 
 
+@pytest.mark.processes("make dlq is for the stack that make up has started")
 async def test_a_letter_is_discarded_by_command_and_only_with_a_note(
     operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
 ) -> None:

@@ -11,18 +11,18 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
 
 
-def user(stack: "StackUnderTest", name: str) -> httpx2.AsyncClient:
+def user(stack: "RunningStack", name: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.token(name)}"}, timeout=PATIENCE)
 
 
 async def test_bob_is_invited_edits_alice_is_told_and_with_his_removal_his_stream_ends(
-    alice: "Person", stack: "StackUnderTest"
+    alice: "Person", stack: "RunningStack"
 ) -> None:
     bobs_name = f"bob-of-{alice.name}"
     engagement = (await alice.ask("POST", "/engagements", {"name": "Kitchen"})).json()["id"]

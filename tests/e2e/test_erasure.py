@@ -19,7 +19,7 @@ from task_events import ErasureConfirmed, ErasureConfirmedData, ErasureRequested
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 SERVICES = ("audit-worker", "notifier", "task-api")
 
 
-async def occurrences(stack: "StackUnderTest", *texts: str) -> list[str]:
+async def occurrences(stack: "RunningStack", *texts: str) -> list[str]:
     """Every place in all databases that holds one of these texts: all columns of all tables, as text."""
     found = []
     for service, url in stack.databases.items():
@@ -71,7 +71,7 @@ async def is_erased(person: Person, erasure_id: str) -> Json:
     return shown
 
 
-async def chain_faults(stack: "StackUnderTest", http: httpx2.AsyncClient) -> list[ChainFault]:
+async def chain_faults(stack: "RunningStack", http: httpx2.AsyncClient) -> list[ChainFault]:
     """Read the whole trail as an auditor and verify it without the service."""
     entries: list[AuditEntryOut] = []
     headers = {"Authorization": f"Bearer {stack.token('olga', ['auditor'])}"}
@@ -86,7 +86,7 @@ async def chain_faults(stack: "StackUnderTest", http: httpx2.AsyncClient) -> lis
 
 
 @pytest.fixture
-async def people(stack: "StackUnderTest") -> AsyncIterator[list[Person]]:
+async def people(stack: "RunningStack") -> AsyncIterator[list[Person]]:
     """Some people, each with a task that is known everywhere."""
     made = []
     for _ in range(3):
@@ -101,9 +101,7 @@ async def people(stack: "StackUnderTest") -> AsyncIterator[list[Person]]:
         await person.http.aclose()
 
 
-async def test_an_erased_account_is_gone_from_every_table_of_all_services(
-    alice: Person, stack: "StackUnderTest"
-) -> None:
+async def test_an_erased_account_is_gone_from_every_table_of_all_services(alice: Person, stack: "RunningStack") -> None:
     secret = f"secret-{uuid_utils.uuid7()}"
     task = await alice.create_task(secret, description=f"{secret} too", tags=[secret.lower()])
     below = await alice.create_task(f"{secret} below", parent_id=task["id"])
@@ -129,7 +127,7 @@ async def test_an_erased_account_is_gone_from_every_table_of_all_services(
 
 @pytest.mark.usefixtures("whole_again")
 async def test_a_service_that_is_down_delays_the_erasure_and_no_more(
-    people: list[Person], stack: "StackUnderTest"
+    people: list[Person], stack: "RunningStack"
 ) -> None:
     person = people[0]
     await stack.stop_part("notifier")
@@ -149,7 +147,7 @@ async def test_a_service_that_is_down_delays_the_erasure_and_no_more(
 
 @pytest.mark.usefixtures("whole_again")
 async def test_whoever_is_killed_in_the_middle_every_erasure_ends_and_leaves_nothing(
-    people: list[Person], stack: "StackUnderTest"
+    people: list[Person], stack: "RunningStack"
 ) -> None:
     erasures = []
     for person, victims in zip(
@@ -169,7 +167,7 @@ async def test_whoever_is_killed_in_the_middle_every_erasure_ends_and_leaves_not
 
 
 async def test_what_comes_late_twice_or_in_another_order_brings_nothing_back(
-    people: list[Person], stack: "StackUnderTest", past_taskwire: "AIOKafkaProducer[bytes, bytes]"
+    people: list[Person], stack: "RunningStack", past_taskwire: "AIOKafkaProducer[bytes, bytes]"
 ) -> None:
     person, other = people[:2]
     erasure_id = await erase(person)

@@ -22,7 +22,7 @@ from task_events.topics import TASKS_TOPIC
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 
@@ -85,7 +85,7 @@ class Consumer:
 
 
 @pytest.fixture
-def consumer(stack: "StackUnderTest", tmp_path: Path) -> Consumer:
+def consumer(stack: "RunningStack", tmp_path: Path) -> Consumer:
     return Consumer(tmp_path, ["--brokers", stack.kafka])
 
 
@@ -100,7 +100,7 @@ async def producing(kafka: str) -> AsyncIterator["AIOKafkaProducer[bytes | None,
 
 
 @pytest.fixture
-async def topic(stack: "StackUnderTest") -> str:
+async def topic(stack: "RunningStack") -> str:
     """A topic of one partition where a test may write what it likes."""
     name = f"example-{uuid4()}"
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
@@ -113,7 +113,7 @@ async def topic(stack: "StackUnderTest") -> str:
 
 
 async def test_it_tells_the_story_of_a_task_skips_poison_and_repeats_nothing_after_a_restart(
-    alice: "Person", stack: "StackUnderTest", consumer: Consumer
+    alice: "Person", stack: "RunningStack", consumer: Consumer
 ) -> None:
     async with consumer.running():
         task = await alice.create_task("Buy\nmilk \U0001f95b")
@@ -134,7 +134,7 @@ async def test_it_tells_the_story_of_a_task_skips_poison_and_repeats_nothing_aft
 
 
 async def test_it_waits_for_a_broker_that_is_away_and_goes_on_when_it_is_back(
-    alice: "Person", stack: "StackUnderTest", consumer: Consumer
+    alice: "Person", stack: "RunningStack", consumer: Consumer
 ) -> None:
     task = await alice.create_task()
     async with consumer.running() as process:
@@ -196,7 +196,7 @@ POISON: Final[dict[str, bytes | None]] = {
 
 
 async def test_duplicates_latecomers_gaps_and_poison_disturb_nothing(
-    stack: "StackUnderTest", topic: str, tmp_path: Path
+    stack: "RunningStack", topic: str, tmp_path: Path
 ) -> None:
     newer = json.loads(envelope(6)) | {"somethingnew": True, "type": "task.archived"}
     newer["data"] |= {"contract_version": "1.9", "later": 1}
@@ -250,7 +250,7 @@ async def committed(kafka: str, group: str, topic: str) -> int | None:
 
 
 async def test_it_knows_its_offsets_and_its_events_after_a_crash(
-    stack: "StackUnderTest", topic: str, tmp_path: Path
+    stack: "RunningStack", topic: str, tmp_path: Path
 ) -> None:
     consumer = Consumer(tmp_path, ["--brokers", stack.kafka, "--topic", topic])
     async with producing(stack.kafka) as producer:

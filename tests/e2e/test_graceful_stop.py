@@ -12,23 +12,17 @@ from tests.e2e.steady_load import CONSUMERS, PATIENCE, SteadyLoad
 from devstack.polling import within
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 
 
 @pytest.fixture
-def load(stack: "StackUnderTest") -> SteadyLoad:
+def load(stack: "RunningStack") -> SteadyLoad:
     return SteadyLoad(stack)
 
 
-def exits(stack: "StackUnderTest", part: str) -> list[str]:
-    """How the processes of a part ended that ended unasked, as the supervisor saw it."""
-    lines = (stack.layout.home / "supervisor.log").read_text().splitlines()
-    return [line for line in lines if f"{part} died" in line]
-
-
-async def sigterm(stack: "StackUnderTest", *parts: str) -> float:
+async def sigterm(stack: "RunningStack", *parts: str) -> float:
     """SIGTERM parts at the same time from outside; gives the seconds until the last has ended. They start again."""
     began = time.monotonic()
     await asyncio.gather(*(stack.kill(part, signal.SIGTERM) for part in parts))
@@ -37,9 +31,9 @@ async def sigterm(stack: "StackUnderTest", *parts: str) -> float:
 
 @pytest.mark.parametrize("times", [3])
 async def test_sigterm_to_task_api_loses_no_request_and_publishes_nothing_twice(
-    stack: "StackUnderTest", load: SteadyLoad, times: int
+    stack: "RunningStack", load: SteadyLoad, times: int
 ) -> None:
-    before = len(exits(stack, "task-api"))
+    before = len(stack.exit_codes("task-api"))
     async with load.running():
         for _ in range(times):
             await load.goes_on()
@@ -54,12 +48,12 @@ async def test_sigterm_to_task_api_loses_no_request_and_publishes_nothing_twice(
     assert len(load.unanswered) <= 1, load.unanswered
     assert load.refused
     assert load.asked_to_close
-    assert ["exit code 0" in line for line in exits(stack, "task-api")[before:]] == [True] * times
+    assert stack.exit_codes("task-api")[before:] == [0] * times
     await load.arrived_once()
     assert await load.doubled_on_topic() == []
 
 
-async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "StackUnderTest", load: SteadyLoad) -> None:
+async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "RunningStack", load: SteadyLoad) -> None:
     async with load.running():
         await load.goes_on()
         await sigterm(stack, "task-api", "daprd-task-api")
@@ -71,9 +65,9 @@ async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "StackUnderTes
 
 
 async def test_sigterm_while_kafka_is_frozen_amid_a_publish_ends_soon_and_loses_nothing(
-    stack: "StackUnderTest", load: SteadyLoad
+    stack: "RunningStack", load: SteadyLoad
 ) -> None:
-    before = len(exits(stack, "task-api"))
+    before = len(stack.exit_codes("task-api"))
     async with load.running():
         await load.goes_on()
         stack.pause("kafka")
@@ -85,12 +79,12 @@ async def test_sigterm_while_kafka_is_frozen_amid_a_publish_ends_soon_and_loses_
         await stack.wait_ready("task-api")
         await load.goes_on()
     assert load.unanswered == []
-    assert "exit code 0" in exits(stack, "task-api")[before]
+    assert stack.exit_codes("task-api")[before] == 0
     assert took < 40
     await load.arrived_once()
 
 
-async def publish_hangs(stack: "StackUnderTest") -> None:
+async def publish_hangs(stack: "RunningStack") -> None:
     """Wait until the relay has held its transaction for a while: it waits for an answer of the sidecar."""
     connection = await asyncpg.connect(stack.databases["task-api"], ssl=False)
     hanging = "state = 'idle in transaction' AND state_change < now() - interval '1 s'"
@@ -111,10 +105,10 @@ FLOW = 3
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("parts", ["app", "sidecar", "both"])
 async def test_sigterm_to_a_consumer_amid_a_flow_of_events(
-    stack: "StackUnderTest", load: SteadyLoad, consumer: str, parts: str
+    stack: "RunningStack", load: SteadyLoad, consumer: str, parts: str
 ) -> None:
     names = {"app": [consumer], "sidecar": [f"daprd-{consumer}"], "both": [consumer, f"daprd-{consumer}"]}[parts]
-    before = {name: len(exits(stack, name)) for name in names}
+    before = {name: len(stack.exit_codes(name)) for name in names}
     async with load.running(FLOW):
         await load.goes_on()
         await sigterm(stack, *names)
@@ -124,14 +118,14 @@ async def test_sigterm_to_a_consumer_amid_a_flow_of_events(
         await load.goes_on()
     assert load.unanswered == []
     for name in names:
-        assert "exit code 0" in exits(stack, name)[before[name]]
+        assert stack.exit_codes(name)[before[name]] == 0
     await load.arrived_once()
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("first", ["app", "sidecar"])
 async def test_a_consumer_that_stays_down_after_a_graceful_stop_goes_on_where_it_was(
-    stack: "StackUnderTest", load: SteadyLoad, consumer: str, first: str
+    stack: "RunningStack", load: SteadyLoad, consumer: str, first: str
 ) -> None:
     order = [consumer, f"daprd-{consumer}"] if first == "app" else [f"daprd-{consumer}", consumer]
     async with load.running(FLOW):
@@ -148,7 +142,7 @@ async def test_a_consumer_that_stays_down_after_a_graceful_stop_goes_on_where_it
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("ending", ["app", "sidecar"])
 async def test_the_delivery_in_hand_is_finished_and_done_once(
-    stack: "StackUnderTest", load: SteadyLoad, consumer: str, ending: str
+    stack: "RunningStack", load: SteadyLoad, consumer: str, ending: str
 ) -> None:
     part = consumer if ending == "app" else f"daprd-{consumer}"
     async with load.running():
@@ -184,12 +178,13 @@ async def test_the_delivery_in_hand_is_finished_and_done_once(
 
 
 IN_HAND = 100
+ALL_LINES = 1_000_000
 EFFECT = {"audit-worker": "audit_entries", "notifier": "notifications"}
 WAITS = "NOT granted AND relation = to_regclass($1)"
 SIGTERM_HEARD = {"app": "draining", "sidecar": "Dapr is shutting down"}
 
 
-def duplicates(stack: "StackUnderTest", consumer: str) -> int:
+def duplicates(stack: "RunningStack", consumer: str) -> int:
     """How many events a consumer was delivered that it had already."""
-    lines = stack.layout.log_file(consumer).read_text().splitlines()
+    lines = stack.log(consumer, ALL_LINES)
     return sum('"verdict": "duplicate"' in line for line in lines)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from tests.e2e.conftest import Gauges
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
@@ -50,12 +50,12 @@ async def column(dsn: str, query: str, *arguments: object) -> list[str]:
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_letter(
-    past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "StackUnderTest", how: str
+    past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "RunningStack", how: str
 ) -> None:
     first = time.time_ns() // 1000
     events = [make_task_event(first + number) for number in range(EVENTS)]
     letters = await letters_in_kafka(stack.kafka)
-    parts = {name: stack.pid(name) for name in stack.report["parts"] if name != "postgres"}
+    parts = {name: stack.pid(name) for name in stack.part_names if name != "postgres"}
 
     async def retried(service: str) -> float:
         return await gauges.read(service, "taskwire_event_deliveries_total", status="RETRY")
@@ -97,7 +97,7 @@ async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_le
 
 
 async def test_a_dead_letter_waits_for_the_database_of_its_consumer(
-    past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "StackUnderTest"
+    past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "RunningStack"
 ) -> None:
     async def retried() -> list[float]:
         counts = {"policy": "retry", "flow_direction": "inbound"}

@@ -10,16 +10,14 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
 GONE = 404
 
 
-async def test_a_task_is_purged_after_its_retention_and_its_trail_stays(
-    alice: "Person", stack: "StackUnderTest"
-) -> None:
+async def test_a_task_is_purged_after_its_retention_and_its_trail_stays(alice: "Person", stack: "RunningStack") -> None:
     task, kept = await alice.create_task("Pay rent"), await alice.create_task("Buy milk")
     for path in (f"/tasks/{task['id']}", f"/tasks/{kept['id']}"):
         for action, body in (("complete", None), ("reopen", None), ("complete", None), ("comments", {"body": "Done"})):

@@ -10,10 +10,10 @@ import secrets
 from typing import TYPE_CHECKING
 
 import httpx2
-import psutil
 import pytest
 
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from devstack.leaks import find
 from devstack.polling import within
 from devstack.services import SERVICES
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from conftest import Collector
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
 
 
-def planted(stack: "StackUnderTest", what: str, prefix: str = "") -> str:
+def planted(stack: "RunningStack", what: str, prefix: str = "") -> str:
     secret = prefix + secrets.token_urlsafe(32)
     stack.must_not_log(secret, what)
     return secret
 
 
 async def test_what_callers_send_is_neither_logged_nor_repeated(
-    stack: "StackUnderTest", alice: "Person", collector: "Collector"
+    stack: "RunningStack", alice: "Person", collector: "Collector"
 ) -> None:
     before = len(collector.received)
     secret = {
@@ -83,9 +83,7 @@ async def test_what_callers_send_is_neither_logged_nor_repeated(
     assert find("spans", b"\n".join(collector.received), stack.secrets()) == []
 
 
-async def test_the_secret_address_of_a_feed_is_told_to_its_owner_alone(
-    stack: "StackUnderTest", alice: "Person"
-) -> None:
+async def test_the_secret_address_of_a_feed_is_told_to_its_owner_alone(stack: "RunningStack", alice: "Person") -> None:
     made = await alice.ask("POST", "/calendar-feeds", {})
     assert made.status_code == 201, made.text
     token = max(re.findall(r"twcal_[A-Za-z0-9_-]+", made.text), key=len)  # and a hint, which is its beginning
@@ -98,7 +96,7 @@ async def test_the_secret_address_of_a_feed_is_told_to_its_owner_alone(
 
 
 async def test_what_cannot_be_processed_is_kept_for_people_and_not_logged(
-    stack: "StackUnderTest", past_taskwire: "AIOKafkaProducer[bytes, bytes]"
+    stack: "RunningStack", past_taskwire: "AIOKafkaProducer[bytes, bytes]"
 ) -> None:
     poison = planted(stack, "what is in an event that makes no sense")
     await past_taskwire.send_and_wait(TASKS_TOPIC, json.dumps({"token": poison}).encode(), key=b"1")
@@ -116,10 +114,10 @@ async def test_what_cannot_be_processed_is_kept_for_people_and_not_logged(
     assert stack.leaks() == []
 
 
-def test_the_stack_knows_what_it_is_locked_with(stack: "StackUnderTest") -> None:
+def test_the_stack_knows_what_it_is_locked_with(stack: "RunningStack") -> None:
     known = set(stack.secrets().values())
     assert known >= {"TASKWIRE_AUTH_HS256_SECRET", "DAPR_API_TOKEN", "APP_API_TOKEN", "the password of postgres"}
     assert known >= {f"the password of {service.module}" for service in SERVICES}
     for service in SERVICES:
-        told = psutil.Process(stack.pid(service.name)).environ()
+        told = stack.environment(service.name)
         assert {told["DAPR_API_TOKEN"], told["APP_API_TOKEN"]} <= stack.secrets().keys()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conftest import Collector, ExportedSpan
     from tests.e2e.conftest import Person, Records
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
@@ -69,7 +69,7 @@ async def test_many_changes_of_many_tasks_arrive_once_and_in_order(alice: "Perso
     await alice.is_notified(55)
 
 
-async def test_a_correlation_id_is_found_in_every_service(alice: "Person", stack: "StackUnderTest") -> None:
+async def test_a_correlation_id_is_found_in_every_service(alice: "Person", stack: "RunningStack") -> None:
     alice.http.headers["X-Correlation-ID"] = f"story-{alice.name}"
     task = await alice.create_task()
     (entry,) = await alice.sees_versions_audited(task, 1)

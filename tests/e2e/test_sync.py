@@ -17,7 +17,7 @@ from chassis.event_source import event_source
 from devstack.polling import within
 from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.processes("two replicas of task-api")]
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "sync" / "local_copy.py"
 REPLICAS: Final = ("task-api", "task-api-2")

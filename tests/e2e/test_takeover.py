@@ -16,7 +16,7 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.processes("two replicas of task-api")]
 PATIENCE = 90.0
 TAKEOVER = 40.0
 """Seconds: the freeze ends after 8; without a bound of its own it would take a minute."""

@@ -12,7 +12,7 @@ from devstack.polling import within
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
 PATIENCE = 90.0
@@ -57,7 +57,7 @@ async def sent_again(alice: "Person", url: str, body: dict[str, Any], headers: d
 
 
 async def test_a_keyed_bulk_that_a_sigkill_cut_off_is_done_once_when_sent_again(
-    alice: "Person", stack: "StackUnderTest"
+    alice: "Person", stack: "RunningStack"
 ) -> None:
     """The kill comes at another moment each time: before, amid or after the commit, the answer is the same."""
     url = f"{alice.urls['task-api']}/api/v1/tasks/bulk"

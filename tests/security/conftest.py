@@ -16,13 +16,13 @@ from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 Enter = Callable[[str], Person]
 
 
 @pytest.fixture
-async def enter(stack: "StackUnderTest") -> AsyncIterator[Enter]:
+async def enter(stack: "RunningStack") -> AsyncIterator[Enter]:
     """Makes persons that nobody else in the test run is."""
     clients: list[httpx2.AsyncClient] = []
 

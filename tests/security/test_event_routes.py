@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import httpx2
-import psutil
 import pytest
 from tests.e2e.conftest import Person
 
 from chassis.accounts import ACCOUNTS_ROUTE
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from chassis.testing import bulk_envelope, make_task_event
 from devstack.layout import HOST
 from devstack.services import SERVICES, Service
@@ -19,19 +19,19 @@ from task_events import TaskEvent
 from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_TOPIC, PUBSUB_NAME, TASKS_TOPIC
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 CONSUMERS: Final = {"audit-worker": "audit_entries", "notifier": "notifications"}
 OTHER: Final = {"audit-worker": "notifier", "notifier": "audit-worker"}
 SIDECAR_TOKEN: Final = "dapr-api-token"
 
 
-def secret_of(stack: "StackUnderTest", service: str, name: str) -> str:
+def secret_of(stack: "RunningStack", service: str, name: str) -> str:
     """Read a secret that a running service was given, as nobody but an operator can."""
-    return psutil.Process(stack.pid(service)).environ()[name]
+    return stack.environment(service)[name]
 
 
-async def taken_in(stack: "StackUnderTest", service: str, event: TaskEvent) -> bool:
+async def taken_in(stack: "RunningStack", service: str, event: TaskEvent) -> bool:
     connection = await asyncpg.connect(stack.databases[service])
     try:
         query = f"SELECT EXISTS (SELECT FROM {CONSUMERS[service]} WHERE event_id = $1)"
@@ -40,7 +40,7 @@ async def taken_in(stack: "StackUnderTest", service: str, event: TaskEvent) -> b
         await connection.close()
 
 
-def tokens(stack: "StackUnderTest", service: str, attacker: Person) -> dict[str, list[tuple[str, str]]]:
+def tokens(stack: "RunningStack", service: str, attacker: Person) -> dict[str, list[tuple[str, str]]]:
     """What somebody may try who does not have the token: each with the headers of the request."""
     good = secret_of(stack, service, "APP_API_TOKEN")
     other = secret_of(stack, service, "DAPR_API_TOKEN")
@@ -65,7 +65,7 @@ def tokens(stack: "StackUnderTest", service: str, attacker: Person) -> dict[str,
 
 @pytest.mark.parametrize("service", CONSUMERS)
 async def test_with_the_token_it_is_taken_so_the_refusals_below_mean_something(
-    stack: "StackUnderTest", attacker: Person, service: str
+    stack: "RunningStack", attacker: Person, service: str
 ) -> None:
     event = make_task_event(task_id=2**61, owner_id=attacker.name)
     headers = {APP_TOKEN_HEADER: secret_of(stack, service, "APP_API_TOKEN")}
@@ -79,7 +79,7 @@ async def test_with_the_token_it_is_taken_so_the_refusals_below_mean_something(
 @pytest.mark.parametrize("route", [TASKS_ROUTE, DEAD_LETTERS_ROUTE, ACCOUNTS_ROUTE])
 @pytest.mark.parametrize("service", CONSUMERS)
 async def test_who_is_not_the_sidecar_delivers_nothing(
-    stack: "StackUnderTest", attacker: Person, service: str, route: str
+    stack: "RunningStack", attacker: Person, service: str, route: str
 ) -> None:
     url = f"{stack.urls[service]}{route}"
     async with httpx2.AsyncClient(timeout=30) as http:
@@ -93,9 +93,7 @@ async def test_who_is_not_the_sidecar_delivers_nothing(
             assert not await taken_in(stack, service, event), attempt
 
 
-async def test_nobody_confirms_an_erasure_to_task_api_but_its_sidecar(
-    stack: "StackUnderTest", attacker: Person
-) -> None:
+async def test_nobody_confirms_an_erasure_to_task_api_but_its_sidecar(stack: "RunningStack", attacker: Person) -> None:
     wrong = (None, "", "a" * 43, *(secret_of(stack, one, "APP_API_TOKEN") for one in CONSUMERS))
     for token in wrong:
         headers = {} if token is None else {APP_TOKEN_HEADER: token}
@@ -103,7 +101,7 @@ async def test_nobody_confirms_an_erasure_to_task_api_but_its_sidecar(
         assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-async def test_in_its_address_the_token_is_none(stack: "StackUnderTest", attacker: Person) -> None:
+async def test_in_its_address_the_token_is_none(stack: "RunningStack", attacker: Person) -> None:
     good = secret_of(stack, "notifier", "APP_API_TOKEN")
     for query in (f"{APP_TOKEN_HEADER}={good}", f"token={good}"):
         response = await attacker.http.post(f"{stack.urls['notifier']}{TASKS_ROUTE}?{query}", content=b"{}")
@@ -129,7 +127,7 @@ SPELLINGS: Final = [
 
 
 @pytest.mark.parametrize("variant", SPELLINGS)
-async def test_no_other_spelling_of_the_path_is_open(stack: "StackUnderTest", attacker: Person, variant: str) -> None:
+async def test_no_other_spelling_of_the_path_is_open(stack: "RunningStack", attacker: Person, variant: str) -> None:
     event = make_task_event(owner_id=attacker.name)
     url = httpx2.URL(stack.urls["notifier"]).copy_with(raw_path=variant.encode())
     response = await attacker.http.post(url, json=bulk_envelope([event]))
@@ -140,14 +138,14 @@ async def test_no_other_spelling_of_the_path_is_open(stack: "StackUnderTest", at
 PUBLISHERS: Final = [service for service in SERVICES if service.replica == 1]
 
 
-def _publish_url(stack: "StackUnderTest", index: int, topic: str = TASKS_TOPIC) -> str:
-    return f"http://{HOST}:{stack.layout.ports.dapr_http(index)}/v1.0/publish/{PUBSUB_NAME}/{topic}"
+def _publish_url(stack: "RunningStack", index: int, topic: str = TASKS_TOPIC) -> str:
+    return f"http://{HOST}:{stack.ports.dapr_http(index)}/v1.0/publish/{PUBSUB_NAME}/{topic}"
 
 
 @pytest.mark.parametrize("service", PUBLISHERS, ids=lambda service: service.app_id)
 @pytest.mark.parametrize("attempt", ["no token", "a wrong one", "that of the app"])
 async def test_a_sidecar_publishes_for_nobody_without_its_token(
-    stack: "StackUnderTest", attacker: Person, service: Service, attempt: str
+    stack: "RunningStack", attacker: Person, service: Service, attempt: str
 ) -> None:
     event = make_task_event(owner_id=attacker.name)
     given = {"no token": {}, "a wrong one": {SIDECAR_TOKEN: "a" * 43}}
@@ -157,7 +155,7 @@ async def test_a_sidecar_publishes_for_nobody_without_its_token(
             _publish_url(stack, service.index), content=event.model_dump_json(), headers=given[attempt]
         )
         metadata = await http.get(
-            f"http://{HOST}:{stack.layout.ports.dapr_http(service.index)}/v1.0/metadata", headers=given[attempt]
+            f"http://{HOST}:{stack.ports.dapr_http(service.index)}/v1.0/metadata", headers=given[attempt]
         )
     assert response.status_code == 401, response.text
     assert metadata.status_code == 401, metadata.text
@@ -177,7 +175,7 @@ async def test_a_sidecar_publishes_for_nobody_without_its_token(
     ],
 )
 async def test_a_service_that_was_taken_over_cannot_make_the_events_of_another(
-    stack: "StackUnderTest", attacker: Person, service: str, topic: str
+    stack: "RunningStack", attacker: Person, service: str, topic: str
 ) -> None:
     """With the token of its own sidecar: the scopes of the component hold."""
     index = next(one.index for one in SERVICES if one.app_id == service)

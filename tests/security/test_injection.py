@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import Person
 
 if TYPE_CHECKING:
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 Json = dict[str, Any]
 SQL: Final = {
@@ -84,7 +84,7 @@ async def test_a_parameter_finds_nothing_of_others_and_breaks_nothing(
         assert inside not in response.text or inside in SQL[attack]
 
 
-async def test_the_tables_are_all_there_after_that(stack: "StackUnderTest") -> None:
+async def test_the_tables_are_all_there_after_that(stack: "RunningStack") -> None:
     connection = await asyncpg.connect(stack.databases["task-api"])
     try:
         assert await connection.fetchval("SELECT count(*) >= 0 FROM tasks")

@@ -96,11 +96,11 @@ EVENTS: Final = Board(
             "Sidecars",
             [
                 Chart(
-                    "Published by daprd",
+                    "Bulk publishes by daprd",
                     "ops",
                     [
                         Query(
-                            rate("dapr_component_pubsub_egress_count", "app_id, topic, success"),
+                            rate("dapr_component_pubsub_egress_bulk_count", "app_id, topic, success"),
                             "{{app_id}} → {{topic}}: {{success}}",
                         )
                     ],
@@ -110,7 +110,7 @@ EVENTS: Final = Board(
                     "ops",
                     [
                         Query(
-                            rate("dapr_component_pubsub_ingress_count", "app_id, topic, process_status"),
+                            rate("dapr_component_pubsub_ingress_bulk_event_count", "app_id, topic, process_status"),
                             "{{topic}} → {{app_id}}: {{process_status}}",
                         )
                     ],

@@ -13,7 +13,7 @@ from audit_worker.trail.service import TrailData
 from chassis.correlation import new_id
 from chassis.erased_subjects import ErasedSubjects
 from chassis.erasure import Erasure
-from chassis.testing import HS256_SECRET, bearer, make_task_event, post_dead_letter
+from chassis.testing import HS256_SECRET, bearer, deliver, make_task_event, post_dead_letter
 from task_events import ErasureRequested, ErasureRequestedData, TaskEvent
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -36,9 +36,9 @@ def erasure(app: FastAPI) -> Erasure:
     return Erasure("audit-worker", app.state.database, subjects, TrailData(), Published())
 
 
-async def erase(erasure: Erasure, user: str) -> None:
+async def erase(erasure: Erasure, user: str, *engagements: int) -> None:
     now = datetime.now(UTC)
-    data = ErasureRequestedData(erasure_id="e-1", corr_id="c-1", requested_at=now, attempt=1)
+    data = ErasureRequestedData(erasure_id="e-1", corr_id="c-1", requested_at=now, attempt=1, engagements=engagements)
     event = ErasureRequested(id=new_id(), source="/taskwire/task-api", subject=user, time=now, data=data)
     await erasure.handle(event)
 
@@ -107,3 +107,21 @@ async def test_what_cannot_be_read_and_names_the_erased_is_not_kept_after_the_er
     await post_dead_letter(client, body.replace(b"alice", b"arlene"), offset=2)
     ((status, kept),) = await bodies(database)
     assert (status, "arlene" in kept) == ("open", True)
+
+
+async def test_what_is_in_an_engagement_that_ends_with_the_user_goes_as_what_is_theirs(
+    client: httpx2.AsyncClient, database: Database, erasure: Erasure
+) -> None:
+    others = make_task_event(2, owner_id="engagement:6", engagement_id=6, actor_id=ALICE, recipients=(ALICE, "bob"))
+    await deliver(client, shared_event(1, actor_id="dave, who has left"), others)
+    await post_dead_letter(client, shared_event(3, actor_id="dave, who has left"))
+    await erase(erasure, ALICE, 5)
+    late = make_task_event(1, 2, owner_id="engagement:5", engagement_id=5, actor_id=ALICE, recipients=())
+    await deliver(client, late)
+    entries = (await client.get("/api/v1/audit/entries", headers=ADMIN)).json()["items"]
+    assert [(e["owner_id"], e["actor"], e["task"].get("title")) for e in entries] == [
+        ("erased", "erased", None),
+        ("engagement:6", "erased", "Buy milk"),
+        ("erased", "erased", None),
+    ]
+    assert await bodies(database) == [("discarded", "")]

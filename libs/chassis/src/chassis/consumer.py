@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Final
 
 from opentelemetry.trace import Span, SpanKind
@@ -23,6 +22,7 @@ from chassis.correlation import correlated, new_id
 from chassis.database import Database, DatabaseUnavailableError, blames_the_schema
 from chassis.inbox import ReceivedEvent, Verdict, receive, report_received
 from chassis.logging import get_logger
+from chassis.sidecar import Status
 from chassis.tracing import detached_span, joint_span, within_span
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 from task_events.topics import TASKS_TOPIC
@@ -41,7 +41,7 @@ _KEEP_GRACE: Final = 0.5
 _delay = Histogram(
     "taskwire_event_delay_seconds",
     "From a change to the commit of its effect here, for events that were new",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
 )
 _last_success = Gauge(
     "taskwire_event_last_success_timestamp_seconds",
@@ -49,13 +49,6 @@ _last_success = Gauge(
 )
 _last_success.set_to_current_time()
 _logger = get_logger(__name__)
-
-
-class Status(StrEnum):
-    """What the sidecar is answered about one event; two of Dapr's three words."""
-
-    SUCCESS = "SUCCESS"
-    RETRY = "RETRY"
 
 
 Effect = Callable[[AsyncSession, Sequence[ReceivedEvent]], Awaitable[None]]

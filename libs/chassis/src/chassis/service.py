@@ -36,6 +36,7 @@ from chassis.rate_limits.budgets import ADDRESS, FAILED_AUTHENTICATION, USER
 from chassis.rate_limits.counters import LocalCounters, SharedCounters
 from chassis.rate_limits.middleware import RateLimitMiddleware
 from chassis.request_heads import RequestHeadMiddleware
+from chassis.schema_wait import wait_for_schema
 from chassis.security_headers import SecurityHeadersMiddleware
 from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
@@ -182,7 +183,7 @@ def run_service(
     create_app: Callable[[SettingsT], FastAPI],
     commands: Mapping[str, Callable[[SettingsT], None]] | None = None,
 ) -> None:
-    """Be the command line of a service: `python -m <package> serve|migrate`, and what else it can do.
+    """Be the command line of a service: `python -m <package> serve|migrate|wait-for-schema`, and what else it can do.
 
     Args:
         package: Import name.
@@ -191,7 +192,8 @@ def run_service(
         commands: What the service does besides, by name.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
-    more = dict(commands or {})
+    more: dict[str, Callable[[SettingsT], None]] = {"wait-for-schema": partial(wait_for_schema, package)}
+    more.update(commands or {})
     parser.add_argument(
         "command", choices=["serve", "migrate", *more], help="serve HTTP, or bring the database schema to head, or …"
     )

@@ -24,7 +24,8 @@ from starlette.types import ASGIApp
 from chassis.correlation import new_id
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.settings import ServiceSettings
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from task_events import (
     CONTENT_TYPE,
     Actor,

@@ -1,4 +1,4 @@
-"""`python -m audit_worker serve|migrate|verify`."""
+"""`python -m audit_worker serve|migrate|wait-for-schema|verify`."""
 
 from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings

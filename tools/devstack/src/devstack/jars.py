@@ -27,19 +27,20 @@ Progress = Callable[[int, int], None]
 """Called with how many jars are there, and how many there will be."""
 
 
-def ensure_jars(cache: Path, progress: Progress) -> Path:
-    """A directory with exactly the jars of the lock file, each checked against its hash.
+def ensure_jars(cache: Path, progress: Progress, lock_file: Path | None = None) -> Path:
+    """A directory with exactly the jars of a lock file, each checked against its hash; by default those of the broker.
 
     Raises:
         ProvisionError: One could not be fetched, or is not what the lock file says.
     """
-    digest = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:16]
+    lock_file = lock_file or LOCK_FILE
+    digest = hashlib.sha256(lock_file.read_bytes()).hexdigest()[:16]
     complete = cache / "kafka" / digest
     if complete.is_dir():
         return complete
     with exclusive(cache / "kafka.lock"):
         if not complete.is_dir():
-            _fetch_all(complete, progress)
+            _fetch_all(complete, progress, lock_file)
     return complete
 
 
@@ -52,8 +53,8 @@ def write_lock() -> None:
         LockFile.from_resolved_dependencies([*roots, *transitive], environment_name="kafka").save(LOCK_FILE)
 
 
-def _fetch_all(complete: Path, progress: Progress) -> None:
-    locked = LockFile.load(LOCK_FILE).dependencies
+def _fetch_all(complete: Path, progress: Progress, lock_file: Path) -> None:
+    locked = LockFile.load(lock_file).dependencies
     complete.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".fetching-", dir=complete.parent))
     try:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -116,6 +117,16 @@ class StackUnderTest:
         """Bootstrap address of the broker."""
         return self.report["kafka"]
 
+    @property
+    def ports(self) -> Ports:
+        """Where on the loopback address everything listens."""
+        return self.layout.ports
+
+    @property
+    def part_names(self) -> Sequence[str]:
+        """Every part there is."""
+        return list(self.report["parts"])
+
     def token(self, user: str, roles: Sequence[str] = (), lifetime: int = 3600) -> str:
         """A token the services of this stack accept."""
         credentials = Credentials.load(self.layout.credentials_file)
@@ -157,6 +168,10 @@ class StackUnderTest:
             raise ProvisionError(f"{name} cannot be signalled", "it does not run", "Start it first")
         return pid
 
+    def environment(self, name: str) -> Mapping[str, str]:
+        """What a part that runs was told."""
+        return psutil.Process(self.pid(name)).environ()
+
     def pause(self, name: str) -> None:
         """Freeze a part and everything below it (SIGSTOP): it keeps its connections and answers nobody."""
         for process in self._tree(name):
@@ -193,6 +208,21 @@ class StackUnderTest:
     async def wait_all_ready(self) -> None:
         """Wait until every part runs and does its work."""
         await asyncio.gather(*(self.wait_ready(name) for name in self.report["parts"]))
+
+    async def make_whole(self) -> None:
+        """Have every part run and do its work, whatever was frozen or stopped."""
+        for name, part in self.report["parts"].items():
+            if part["pid"] is not None:
+                with suppress(psutil.NoSuchProcess):  # it has just ended, so it was not frozen
+                    self.resume(name)
+        for name in self.report["parts"]:
+            await self.start_part(name)
+        await self.wait_all_ready()
+
+    def exit_codes(self, name: str) -> list[int]:
+        """How a part ended each time that it ended unasked, as the supervisor saw it; negative: by which signal."""
+        told = re.findall(rf"{re.escape(name)} died \((?:exit code (\d+)|killed by (\w+))", self._log.read_text())
+        return [int(code) if code else -signal.Signals[by] for code, by in told]
 
     def log(self, name: str, lines: int = 50) -> list[str]:
         """The last lines a part has logged."""

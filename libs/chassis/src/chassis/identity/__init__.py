@@ -1,5 +1,6 @@
 """Who is calling, and what they may do: authenticators make a `Principal`, guards ask it for a permission."""
 
+from chassis.identity.guarded_route import GuardedRoute
 from chassis.identity.guards import (
     CurrentUser,
     Guard,
@@ -19,6 +20,7 @@ __all__ = [
     "ROLES",
     "CurrentUser",
     "Guard",
+    "GuardedRoute",
     "Permission",
     "PermissionDeniedError",
     "Principal",

@@ -35,13 +35,15 @@ _VERSIONS_TAKEN: Final = text(
 _ERASE_OWN: Final = text(
     """
     UPDATE audit_entries SET owner_id = :erased, actor = :erased, changes = '{}', task = '{}', corr_id = '', salt = '',
-        erased_at = clock_timestamp()
+        actor_salt = CASE WHEN actor_salt IS NOT NULL THEN '' END, erased_at = clock_timestamp()
     WHERE sequence = ANY (ARRAY(SELECT sequence FROM audit_entries WHERE owner_id = :subject LIMIT :limit))
     """
 )
 _ERASE_ACTOR: Final = text(
     """
-    UPDATE audit_entries SET actor = :erased, salt = '', erased_at = clock_timestamp()
+    UPDATE audit_entries SET actor = :erased, erased_at = clock_timestamp(),
+        salt = CASE WHEN actor_hash IS NULL THEN '' ELSE salt END,
+        actor_salt = CASE WHEN actor_salt IS NOT NULL THEN '' END
     WHERE sequence = ANY (
         ARRAY(SELECT sequence FROM audit_entries WHERE actor = :subject AND actor <> owner_id LIMIT :limit)
     )

@@ -1,0 +1,1 @@
+"""Taskwire in containers: images, stand-ins for public ones, and a stack of them for tests."""
