@@ -7,13 +7,14 @@ Operators' own objects are looked at where their schemas come along (Dapr's do);
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import jsonschema
 import kubernetes_validate
 import pytest
 from pydantic import JsonValue
-from tests.deploy.crds import Schema, dapr_crds, schemas
+from tests.deploy.dapr_source import Schema, annotations, dapr_source, schemas
 from tests.deploy.objects import Document, Manifests
 from tests.deploy.rendering import OVERLAYS, Renderer
 
@@ -33,11 +34,16 @@ every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
 @pytest.fixture(scope="session")
-def of_dapr() -> Mapping[tuple[str, str], Schema]:
+def source() -> Path:
     try:
-        return schemas(dapr_crds(Layout.from_environment(dict(os.environ)).cache))
+        return dapr_source(Layout.from_environment(dict(os.environ)).cache)
     except (ProvisionError, subprocess.SubprocessError) as error:
-        pytest.skip(f"NOT CHECKED: Dapr's resources against their schemas, which come with its Go module ({error})")
+        pytest.skip(f"NOT CHECKED: what Dapr's source says of its resources; its Go module is not to be had ({error})")
+
+
+@pytest.fixture(scope="session")
+def of_dapr(source: Path) -> Mapping[tuple[str, str], Schema]:
+    return schemas(source)
 
 
 def group_of(document: Document) -> str:
@@ -74,6 +80,17 @@ def test_every_object_is_of_its_schema(
         one["kind"] for one in documents
     }
     assert not [problem for one in documents for problem in refused(one, of_dapr)]
+
+
+@every_overlay
+def test_every_annotation_is_one_that_dapr_reads(rendered: Renderer, overlay: str, source: Path) -> None:
+    known = annotations(source)
+    assert {"dapr.io/app-id", "dapr.io/block-shutdown-duration"} <= known
+    servers = rendered(overlay).servers()
+    assert servers
+    for one in servers:
+        given = {name for name in one.pod.metadata.annotations if name.startswith("dapr.io/")}
+        assert given <= known, f"{one}: Dapr reads no {sorted(given - known)}"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -68,8 +67,9 @@ def config_for(stack: "StackUnderTest") -> dict[str, Any]:
     return config
 
 
-@pytest.fixture
-async def prometheus(stack: "StackUnderTest", tmp_path: Path) -> AsyncIterator[Prometheus]:
+@pytest.fixture(scope="module")
+async def prometheus(stack: "StackUnderTest", tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+    tmp_path = tmp_path_factory.mktemp("prometheus")
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config_for(stack)))
     address = f"{HOST}:{free_base()}"
     arguments = {"config.file": tmp_path / "prometheus.yml", "storage.tsdb.path": tmp_path / "data"}

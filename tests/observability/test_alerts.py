@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import cache
 
 import pytest
 import yaml
@@ -64,10 +65,16 @@ def test_commands_on_a_page_exist(name: str) -> None:
             assert words[0] in {"curl", "psql", "kubectl"}, words
 
 
+@cache
+def cases() -> list[dict[str, list[dict[str, object]]]]:
+    """Give the cases that promtool tries."""
+    found: list[dict[str, list[dict[str, object]]]] = yaml.safe_load(CASES.read_text())["tests"]
+    return found
+
+
 @by_name
 def test_an_alert_is_tested(name: str) -> None:
-    cases = yaml.safe_load(CASES.read_text())["tests"]
-    told = {(one["alertname"], bool(one["exp_alerts"])) for case in cases for one in case.get("alert_rule_test", [])}
+    told = {(one["alertname"], bool(one["exp_alerts"])) for case in cases() for one in case.get("alert_rule_test", [])}
     assert {(name, True), (name, False)} <= told, "it needs a case in which it fires and one in which it does not"
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from asyncpg.connection import LoggedQuery
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -48,6 +49,43 @@ async def test_a_session_works_and_rolls_back_what_was_not_committed(database: D
     async with database.session() as session:
         await (await session.connection()).execute(text("INSERT INTO kept VALUES (1)"))
     assert await run(database, "SELECT count(*) FROM kept") == 0
+
+
+async def sent_by(database: Database, *, transaction: bool) -> list[str]:
+    """Note what goes over the wire for a session with one statement, on a connection that is there already."""
+    sent: list[str] = []
+
+    def note(query: LoggedQuery) -> None:
+        sent.append(query.query)
+
+    async with database.session() as session:
+        raw = await (await session.connection()).get_raw_connection()
+        driver = raw.driver_connection
+        assert driver is not None
+    driver.add_query_logger(note)
+    async with database.session(transaction=transaction) as session:
+        await (await session.connection()).exec_driver_sql("SELECT 1")
+    driver.remove_query_logger(note)
+    return [statement.split()[0].strip(";") for statement in sent]
+
+
+async def test_a_statement_that_stands_for_itself_has_no_transaction_around_it(database: Database) -> None:
+    assert await sent_by(database, transaction=True) == ["", "BEGIN", "ROLLBACK"]
+    assert await sent_by(database, transaction=False) == [""], "the question whether the connection is alive"
+
+
+async def test_sessions_take_turns_with_and_without_a_transaction(database: Database) -> None:
+    """Nothing of one kind is left on the connection for the other."""
+    async with database.session(transaction=False) as session:
+        await (await session.connection()).execute(text("CREATE TABLE kept (id int)"))
+        await (await session.connection()).execute(text("INSERT INTO kept VALUES (1)"))
+    async with database.session() as session:
+        await (await session.connection()).execute(text("INSERT INTO kept VALUES (2)"))
+        await (await session.connection()).execute(text("SET LOCAL statement_timeout = 7"))
+    async with database.session(transaction=False) as session:
+        connection = await session.connection()
+        assert await connection.scalar(text("SELECT count(*) FROM kept")) == 1
+        assert await connection.scalar(text("SHOW statement_timeout")) == "300ms"
 
 
 async def test_a_server_that_is_not_there_is_unavailable_with_a_time_to_retry() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from chassis.errors import UnavailableError
 from chassis.identity.jwk_set import parse_jwks
-from chassis.identity.jwks import FETCH_FLOOR, MAX_AGE, REFRESH_AFTER, JwksKeys
+from chassis.identity.jwks import FETCH_FLOOR, MAX_AGE, POLICY, REFRESH_AFTER, JwksKeys
 from chassis.identity.tokens import InvalidTokenError, TokenVerifier
 from chassis.testing import AUDIENCE, ISSUER, listening
 from devstack.polling import within
@@ -121,7 +122,8 @@ def clock() -> Clock:
 @pytest.fixture
 async def keys(issuer: Issuer, clock: Clock) -> AsyncIterator[JwksKeys]:
     async with listening(issuer.app) as url, httpx2.AsyncClient() as client:
-        yield JwksKeys(f"{url}/jwks", client, clock=clock)
+        # No test here is about time-outs, and no machine too slow for one.
+        yield JwksKeys(f"{url}/jwks", client, clock=clock, policy=replace(POLICY, timeout=90.0))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A member of an engagement is erased: the others lose nothing of what waits among the dead letters."""
 
 import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -11,6 +13,7 @@ from fastapi import FastAPI
 
 from audit_worker.trail.service import TrailData
 from chassis.correlation import new_id
+from chassis.database import DatabaseUnavailableError
 from chassis.erased_subjects import ErasedSubjects
 from chassis.erasure import Erasure
 from chassis.testing import HS256_SECRET, bearer, deliver, make_task_event, post_dead_letter
@@ -125,3 +128,34 @@ async def test_what_is_in_an_engagement_that_ends_with_the_user_goes_as_what_is_
         ("erased", "erased", None),
     ]
     assert await bodies(database) == [("discarded", "")]
+
+
+async def test_however_many_letters_there_are_each_delivery_of_the_request_gets_further(
+    client: httpx2.AsyncClient, database: Database, erasure: Erasure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for one delivery is over after each part; nothing of what was done is done again."""
+    for number in range(7):
+        await post_dead_letter(
+            client, make_task_event(number + 1, owner_id=ALICE if number % 2 else "bob"), offset=number
+        )
+    monkeypatch.setattr("chassis.dead_letters.erasing._PAGE", 2)
+    blanked = 0
+
+    def time_is_over_after_two(size: int) -> bytes:
+        nonlocal blanked
+        blanked += 1
+        if blanked % 3 == 0:
+            raise TimeoutError
+        return os.urandom(size)
+
+    monkeypatch.setattr("chassis.dead_letters.erasing.secrets.token_bytes", time_is_over_after_two)
+    for _ in range(5):
+        with suppress(TimeoutError, DatabaseUnavailableError):
+            await erase(erasure, ALICE)
+            break
+    else:
+        pytest.fail("it never ends")
+    letters = await bodies(database)
+    assert [(status, ALICE in body) for status, body in letters] == [("open", False), ("discarded", False)] * 3 + [
+        ("open", False)
+    ]

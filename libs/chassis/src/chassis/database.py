@@ -63,19 +63,26 @@ class Database:
     def __init__(self, engine: AsyncEngine, *, checkout_timeout: float, max_connections: int) -> None:
         self.engine = engine
         self._pool = PoolGauges(engine.pool, max_connections=max_connections)
-        self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+        # On the connections of the same pool; which of the two is no round trip.
+        in_transaction = engine.execution_options(isolation_level="READ COMMITTED")
+        self._sessions = async_sessionmaker(in_transaction, class_=AsyncSession, expire_on_commit=False)
+        self._at_once = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
         self._checkout = ResilientCall(policy, judge=_what_it_says)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self, *, transaction: bool = True) -> AsyncIterator[AsyncSession]:
         """Open a session with a live connection; rolls back what was not committed.
+
+        Args:
+            transaction: False: each statement stands for itself, and a single one that reads is spared the two round
+                trips of a transaction around it, unless there is a pooler.
 
         Raises:
             DatabaseUnavailableError: At entry or at any statement inside, when PostgreSQL cannot be used.
         """
         try:
-            async with self._sessions() as session:
+            async with (self._sessions if transaction else self._at_once)() as session:
                 with self._pool.waiting():
                     await self._checkout(session.connection)
                 yield session
@@ -102,11 +109,12 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
         "idle_in_transaction_session_timeout": settings.database_idle_timeout,
         "transaction_timeout": settings.database_transaction_timeout,
     }
+    pooled = settings.database_pooler == "transaction"
     arguments = connect_arguments(
         url,
         timeout=settings.database_connect_timeout,
         limits=limits,
-        pooled=settings.database_pooler == "transaction",
+        pooled=pooled,
         application_name=application_name,
     )
     engine = create_async_engine(
@@ -115,6 +123,9 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_timeout,
         pool_pre_ping=True,
+        # So that the ping is one round trip: it would make a transaction of its own around it. A pooler needs that one,
+        # as it may send the two halves of a statement to two servers unless they are in a transaction.
+        isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT",
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={**arguments, "command_timeout": settings.database_statement_timeout + 1},

@@ -60,6 +60,8 @@ class Erasure:
         """
         self._service, self._database, self._subjects = service, database, subjects
         self._data, self._publisher = data, publisher
+        # The last letter that was looked at, of those whose turn was cut short here. Lost, it begins anew.
+        self._letters: dict[str, int] = {}
 
     async def handle(self, event: AccountEvent) -> None:
         """Erase the user of a request and say so; ignores what is no request.
@@ -90,16 +92,26 @@ class Erasure:
             await session.commit()
 
     async def _erase(self, subject: str) -> int:
+        total, rows = 0, 1
+        while rows:
+            async with self._database.session() as session:
+                rows = await self._data.erase_some(session, subject, limit=_BATCH)
+                await session.commit()
+            total += rows
+        return total + await self._erase_letters(subject)
+
+    async def _erase_letters(self, subject: str) -> int:
+        """Go through the letters, and on from there when the time was over: behind the fence none are added before."""
         total = 0
         while True:
             async with self._database.session() as session:
-                rows = await self._data.erase_some(session, subject, limit=_BATCH)
-                if not rows:
-                    rows = await erase_letters(session, subject)
+                part = await erase_letters(session, subject, after=self._letters.get(subject, 0))
                 await session.commit()
-            if not rows:
+            total += part.rows
+            if part.up_to is None:
+                self._letters.pop(subject, None)
                 return total
-            total += rows
+            self._letters[subject] = part.up_to
 
 
 def confirming_publisher(settings: ServiceSettings) -> DaprPublisher:

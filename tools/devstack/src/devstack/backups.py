@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,26 +117,8 @@ async def restore(databases: Mapping[str, str], directory: Path) -> None:
             script.unlink(missing_ok=True)
 
 
-async def differences(databases: Mapping[str, str], directory: Path) -> list[str]:
-    """Say where the databases are not what the backup was taken of: revisions, rows, and the chain of the trail."""
-    found = []
-    for name, backup in read_manifest(directory)["databases"].items():
-        async with _connection(databases[name]) as connection:
-            revision = await connection.fetchval(_REVISION)
-            rows = await _rows(connection)
-        if revision != backup["revision"]:
-            found.append(f"{name}: revision {revision}, not {backup['revision']}")
-        for table in sorted({*rows, *backup["rows"]}):
-            is_now, was = rows.get(table), backup["rows"].get(table)
-            if is_now != was:
-                found.append(f"{name}: {table} has {is_now} rows, not {was}")
-        if name == CHAINED and (said := await _chain_faults(databases[name])):
-            found += [f"{name}: {line}" for line in said]
-    return found
-
-
-async def _chain_faults(dsn: str) -> list[str]:
-    """Ask the verifier of the service itself; of its settings it needs no more than the database."""
+async def chain_faults(dsn: str) -> list[str]:
+    """Ask the verifier of audit-worker; of its settings it needs no more than the database."""
     settings = {
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_PORT": "1",
@@ -155,6 +137,32 @@ async def _chain_faults(dsn: str) -> list[str]:
     )
     said, _ = await process.communicate()
     return said.decode().splitlines() if process.returncode else []
+
+
+async def differences(
+    databases: Mapping[str, str], directory: Path, verify: Callable[[str], Awaitable[list[str]]] = chain_faults
+) -> list[str]:
+    """Say where the databases are not what the backup was taken of: revisions, rows, and the chain of the trail.
+
+    Args:
+        databases: Connection string by name.
+        directory: Of the backup.
+        verify: Says what is wrong with the chain in a database.
+    """
+    found = []
+    for name, backup in read_manifest(directory)["databases"].items():
+        async with _connection(databases[name]) as connection:
+            revision = await connection.fetchval(_REVISION)
+            rows = await _rows(connection)
+        if revision != backup["revision"]:
+            found.append(f"{name}: revision {revision}, not {backup['revision']}")
+        for table in sorted({*rows, *backup["rows"]}):
+            is_now, was = rows.get(table), backup["rows"].get(table)
+            if is_now != was:
+                found.append(f"{name}: {table} has {is_now} rows, not {was}")
+        if name == CHAINED and (said := await verify(databases[name])):
+            found += [f"{name}: {line}" for line in said]
+    return found
 
 
 @asynccontextmanager

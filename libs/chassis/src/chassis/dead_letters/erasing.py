@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import text
@@ -21,11 +22,13 @@ from chassis.identity import ERASED, MAX_SUBJECT_CHARS
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 
 _HOLD: Final = text("LOCK TABLE dead_letters IN SHARE ROW EXCLUSIVE MODE")
-_MENTIONING: Final = text(
+# So many, whether they mention the user or not: looking through all of them may take longer than there is time.
+_PART: Final = text(
     """
-    SELECT id, body FROM dead_letters
-    WHERE id > :after AND (position(CAST(:plain AS bytea) IN body) > 0 OR position(CAST(:escaped AS bytea) IN body) > 0)
-    ORDER BY id LIMIT :limit
+    SELECT id, CASE WHEN position(CAST(:plain AS bytea) IN body) > 0 OR position(CAST(:escaped AS bytea) IN body) > 0
+                    THEN body END
+    FROM (SELECT id, body FROM dead_letters WHERE id > :after ORDER BY id LIMIT :limit) AS part
+    ORDER BY id
     """
 )
 # Not of the old bytes: who has a digest of them can try what they were.
@@ -51,7 +54,7 @@ _REWRITE: Final = text(
     """
 )
 _DELETE: Final = text("DELETE FROM dead_letters WHERE id = :id")
-_PAGE: Final = 50
+_PAGE: Final = 200
 _MOST_STRINGS: Final = 10_000
 _LONGEST_ID: Final = 6 * MAX_SUBJECT_CHARS
 """Bytes of an id in JSON: each character may be written as an escape."""
@@ -62,27 +65,39 @@ async def hold_letters(session: AsyncSession) -> None:
     await (await session.connection()).execute(_HOLD)
 
 
-async def erase_letters(session: AsyncSession, subject: str) -> int:
-    """Take a user out of all letters in the session's transaction; gives in how many they were."""
+@dataclass(frozen=True)
+class LettersErased:
+    """What became of some letters.
+
+    Attributes:
+        up_to: The last of them; None: there are none left, and those that the user closed do not say so any more.
+        rows: In how many the user was.
+    """
+
+    up_to: int | None
+    rows: int
+
+
+async def erase_letters(session: AsyncSession, subject: str, *, after: int) -> LettersErased:
+    """Take a user out of some letters in the session's transaction.
+
+    Args:
+        session: With its transaction.
+        subject: Whom.
+        after: The last letter that was looked at before.
+    """
     connection = await session.connection()
-    erased, after = 0, 0
-    needles = {"plain": json.dumps(subject, ensure_ascii=False).encode(errors="surrogatepass")}
-    needles["escaped"] = json.dumps(subject).encode()
-    while rows := (await connection.execute(_MENTIONING, needles | {"after": after, "limit": _PAGE})).all():
-        for letter_id, body in rows:
-            after = letter_id
-            event = _event_in(bytes(body))
-            if event is None or event.data.task.owner_id == subject:
-                blank = {"id": letter_id, "no_digest": secrets.token_bytes(32), "erased": ERASED}
-                await connection.execute(_BLANK, blank)
-            elif subject in people_of(event):
-                if not await _rewrite(session, letter_id, without(bytes(body), {subject})):
-                    await connection.execute(_DELETE, {"id": letter_id})
-            else:
-                continue
-            erased += 1
-    closed = await connection.execute(_FORGET_CLOSER, {"subject": subject, "erased": ERASED})
-    return erased + closed.rowcount
+    values: dict[str, object] = {"after": after, "limit": _PAGE}
+    values["plain"] = json.dumps(subject, ensure_ascii=False).encode(errors="surrogatepass")
+    values["escaped"] = json.dumps(subject).encode()
+    rows = (await connection.execute(_PART, values)).all()
+    if not rows:
+        closed = await connection.execute(_FORGET_CLOSER, {"subject": subject, "erased": ERASED})
+        return LettersErased(None, closed.rowcount)
+    erased = [
+        await _erase_from(session, letter_id, bytes(body), subject) for letter_id, body in rows if body is not None
+    ]
+    return LettersErased(rows[-1][0], sum(erased))
 
 
 async def withdraw_if_erased(session: AsyncSession, letter_id: int, body: bytes, erased: ErasedSubjects) -> bool:
@@ -116,6 +131,20 @@ def without(body: bytes, people: AbstractSet[str]) -> bytes:
     if data.get("recipients") is not None:
         data["recipients"] = [person for person in data["recipients"] if person not in people]
     return json.dumps(event).encode()
+
+
+async def _erase_from(session: AsyncSession, letter_id: int, body: bytes, subject: str) -> bool:
+    connection = await session.connection()
+    event = _event_in(body)
+    if event is None or event.data.task.owner_id == subject:
+        blank = {"id": letter_id, "no_digest": secrets.token_bytes(32), "erased": ERASED}
+        await connection.execute(_BLANK, blank)
+        return True
+    if subject not in people_of(event):
+        return False
+    if not await _rewrite(session, letter_id, without(body, {subject})):
+        await connection.execute(_DELETE, {"id": letter_id})
+    return True
 
 
 async def _rewrite(session: AsyncSession, letter_id: int, body: bytes) -> bool:

@@ -63,7 +63,7 @@ class ApiKeyAuthenticator:
         key = read_key_text(text)
         if key is None:
             raise InvalidApiKeyError("This is not an API key: a character is wrong, missing or too many.")
-        async with self._database.session() as session:
+        async with self._database.session(transaction=False) as session:
             found = await ApiKeyRepository(session).find_secret(key.public_id)
         if not self._is_the_one(key, found) or found is None:
             raise InvalidApiKeyError("The API key is not valid.")

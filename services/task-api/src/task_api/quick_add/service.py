@@ -26,7 +26,7 @@ class QuickAdd:
         """Say what a line means now; nothing is written, and nothing read where the line says its time zone."""
         if line.named_time_zone is not None:
             return _read(line, line.named_time_zone)
-        async with self._database.session() as session:
+        async with self._database.session(transaction=False) as session:
             return _read(line, await self._profiles.time_zone(user, session))
 
     async def create(self, user: Principal, session: AsyncSession, line: QuickAddCreate, terms: Terms) -> Task:
