@@ -88,7 +88,8 @@ def _made(cache: Path, rendered: Renderer) -> Iterator[Deployed]:
                 yield made
         finally:
             if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
-                shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
+                for kept in (node.home.logs, node.home.pod_logs):
+                    shutil.copytree(kept, Path(logs) / kept.name, dirs_exist_ok=True)
             node.stop()
 
 
