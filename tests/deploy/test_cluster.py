@@ -22,6 +22,7 @@ from tests.deploy.cluster_under_test import Deployed, deploy, images, reachable
 from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
 from tests.deploy.rendering import Renderer
 from tests.deploy.rolling import Disturbance, Load, Say, roll, table
+from tests.deploy.telling import TOLD
 
 from cluster import control_plane
 from cluster.kubectl import Kubectl, Manifest
@@ -40,9 +41,13 @@ _RATE: Final = float(os.environ.get("RATE") or 10)
 
 @pytest.fixture(scope="module")
 def say(pytestconfig: pytest.Config) -> Say:
-    """Tell whoever runs this, who waits for minutes and wants the table even when all is well."""
-    reporter: pytest.TerminalReporter | None = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    return print if reporter is None else reporter.write_line
+    """Tell whoever runs this: at once with `-s`, and in any case below everything else."""
+
+    def tell(line: str) -> None:
+        print(line)  # noqa: T201
+        pytestconfig.stash.setdefault(TOLD, []).append(line)
+
+    return tell
 
 
 @pytest.fixture(scope="module")
