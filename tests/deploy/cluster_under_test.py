@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import httpx2
 from tests.deploy.api_checks import changed, read
 from tests.deploy.entrances import KAFKA_OUTSIDE, NAMESPACE, SERVICES, Entrance
 from tests.deploy.rendering import Renderer
@@ -17,6 +18,7 @@ from devstack.tokens import make_token
 OVERLAY: Final = "overlays/local"
 _READY_WITHIN: Final = "600s"
 _LONGER_THAN_THAT: Final = 660.0
+_REACHABLE_WITHIN: Final = 90.0
 _POLL: Final = 0.3
 
 
@@ -53,6 +55,19 @@ class Deployed:
     def kafka(self) -> str:
         """Bootstrap address of the broker, from here."""
         return f"127.0.0.1:{self.entrance.port('kafka')}"
+
+    def until_reachable(self) -> None:
+        """Wait until every service answers here: a cluster takes a moment to know who is ready.
+
+        Raises:
+            ProvisionError: One does not.
+        """
+        deadline = time.monotonic() + _REACHABLE_WITHIN
+        for name, url in self.urls.items():
+            while not _answers(f"{url}/health/ready"):
+                if time.monotonic() > deadline:
+                    raise ProvisionError(f"{name} cannot be reached", f"nobody answers at {url}", "Look at its pods")
+                time.sleep(_POLL)
 
     def token(self, user: str, roles: Sequence[str] = ()) -> str:
         """A token that the services accept."""
@@ -99,6 +114,13 @@ class Deployed:
     def _pods(self, service: str) -> list[Manifest]:
         selected = f"app.kubernetes.io/name={service},app.kubernetes.io/component=server"
         return list(self.kubectl.get("pods", "--namespace", NAMESPACE, "--selector", selected)["items"])
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=5, trust_env=False).is_success
+    except httpx2.TransportError:
+        return False
 
 
 def _ready(pods: Sequence[Manifest]) -> Mapping[str, Manifest]:

@@ -74,6 +74,7 @@ def _given(context: str, rendered: Renderer, say: Say) -> Iterator[Deployed]:
             made = deploy(wanted, reachable(rendered, entrance))
             say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
+                made.until_reachable()
                 yield made
         finally:
             kubectl.ask("delete", "namespace", NAMESPACE, timeout=300)
@@ -93,6 +94,7 @@ def _made(cache: Path, rendered: Renderer, say: Say) -> Iterator[Deployed]:
             made = deploy(Deployed(node.kubectl, entrance, _secrets(rendered), node.kill), manifests)
             say(f"Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
+                made.until_reachable()
                 yield made
         finally:
             if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
