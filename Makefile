@@ -11,7 +11,7 @@ python := .venv/bin/python
 devstack := $(python) -m devstack
 # Who acts as a user: of what `make run` has started, or docker compose.
 acting := $(python) -m $(if $(filter containers,$(STACK)),containers,devstack)
-typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync
+typed := $(wildcard libs/*/src services/*/src tools/*/src) tools/bootstrap/prepare.py examples/consumer examples/sync deploy/observability/grafana
 
 # Tests at a time, file by file: they wait more than they work. 0 for one process, as a debugger needs it.
 JOBS ?= 2
@@ -19,12 +19,13 @@ JOBS ?= 2
 # One by one: their conftest.py have the same name.
 tests := $(wildcard libs/*/tests services/*/tests tools/*/tests) tests
 
-.PHONY: help run up status logs token demo dlq down reset stop start test bench fuzz chaos check images images-local sbom compose-env secrets contract format prepare
+# Every target is a word, none a file.
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:/ { print $$1 }' $(firstword $(MAKEFILE_LIST)))
 
 help: ## This list
 	@echo "Taskwire: a task back end whose every change is an event."
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  TASKWIRE_PORT_BASE=8000  first of the ports; another one for a second stack"
 	@echo "  TASKWIRE_REPLICAS        more of a service: task-api=2,notifier=2"
@@ -58,6 +59,12 @@ down: prepare ## End what runs in the background; the data stay
 reset: prepare ## End it and delete its data; what was fetched stays
 	@$(devstack) reset
 
+backup: prepare ## Dump the databases of a running stack (TO=directory)
+	@$(devstack) backup
+
+restore: prepare ## Put them back, and compare rows and the audit chain: FROM=directory
+	@$(devstack) restore
+
 stop: prepare ## Stop one part of a running stack: PART=kafka
 	@$(devstack) stop
 
@@ -74,6 +81,16 @@ endif
 test: prepare ## All tests, on real PostgreSQL, Kafka and daprd, with coverage (ARGS=… for pytest, JOBS=2, STACK=containers)
 	@$(python) -m pytest $(what_is_tested) $(ARGS)
 
+secrets-k8s: prepare ## Random secrets for deploy/k8s/overlays/local, once
+	@$(python) -m manifests secrets
+
+test-k8s: prepare ## The Kubernetes manifests: as they are written, at an API server, in a cluster (docs/kubernetes.md)
+	@TASKWIRE_TEST_K8S=1 $(python) -m pytest tests/deploy $(ARGS)
+
+test-pooler: prepare ## The tests of the services, through PgBouncer in transaction mode (Debian's package, no root needed)
+	@TASKWIRE_TEST_POOLER=1 $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
+		services libs/chassis/tests/test_database.py
+
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
 
@@ -83,6 +100,15 @@ fuzz: prepare ## Send what can be made of the OpenAPI documents, check every ans
 chaos: prepare ## Break everything, lose nothing: SEED=7 MINUTES=3 KILLS=30 (SABOTAGE=all: are wrong designs noticed?)
 	@$(python) -m tests.chaos
 
+cluster-tools: prepare ## Build what a Kubernetes API server and a cluster of one node are made of; once, many minutes
+	@$(python) -m cluster tools
+
+cluster-up: prepare ## Start a Kubernetes cluster of one node with Dapr's control plane; root on Linux
+	@$(python) -m cluster up
+
+cluster-down: prepare ## End it; nothing of it stays
+	@$(python) -m cluster down
+
 check: prepare ## Style, types, import rules, contracts, lock file, known vulnerabilities, secrets in files
 	@echo "ruff check";          .venv/bin/ruff check --quiet .
 	@echo "ruff format --check"; .venv/bin/ruff format --check --quiet .
@@ -90,6 +116,7 @@ check: prepare ## Style, types, import rules, contracts, lock file, known vulner
 	@for tests in $(tests); do .venv/bin/mypy --no-error-summary $$tests || exit 1; done
 	@echo "lint-imports";        .venv/bin/lint-imports
 	@echo "contracts";          $(python) -m contracts check
+	@echo "squawk";             $(python) -m contracts.migrations
 	@echo "uv lock --check";     $(bootstrap) uv lock --check --quiet
 	@echo "pip-audit";           $(python) -m supply_chain advisories
 	@echo "kingfisher";          $(python) -m supply_chain secrets
@@ -111,6 +138,10 @@ secrets: prepare ## Look for secrets in every commit there ever was (make check:
 
 contract: prepare ## Write specs/ from the code (RELEASE=1 or task-api …: and set this version in stone)
 	@$(python) -m contracts $(if $(RELEASE),release $(filter-out 1,$(RELEASE)),write)
+
+dashboards: prepare ## Write Grafana's dashboards and the operator's alerts from their sources (deploy/observability)
+	@$(python) -m deploy.observability.grafana
+	@$(python) -m manifests alerts
 
 format: prepare ## Put the code into shape
 	@.venv/bin/ruff check --quiet --fix .

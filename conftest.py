@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -100,6 +103,10 @@ class ExportedSpan:
     trace_id: str
     span_id: str
     parent_id: str
+    links: frozenset[str] = frozenset()
+    """Ids of the spans it links to, of whatever trace."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Those that are texts."""
 
 
 @dataclass
@@ -124,6 +131,8 @@ class Collector:
                         trace_id=span.trace_id.hex(),
                         span_id=span.span_id.hex(),
                         parent_id=span.parent_span_id.hex(),
+                        links=frozenset(link.span_id.hex() for link in span.links),
+                        attributes={item.key: item.value.string_value for item in span.attributes},
                     )
                     for span in scope.spans
                 )
@@ -182,3 +191,17 @@ def _containers(collector: Collector) -> "Iterator[RunningStack]":
 
     with ContainerStack(spans=collector.receive) as running:
         yield running
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What would be exported by a service that runs in this process, as if it were told where to."""
+    from chassis import database_spans, tracing
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for module in (tracing, database_spans):  # a provider can be set once in a process, and others are to keep theirs
+        monkeypatch.setattr(module, "_tracer", provider.get_tracer("test"))
+    return exporter

@@ -114,7 +114,7 @@ async def _unleash(stack: StackUnderTest, plan: Plan, say: Callable[[str], None]
     say(f"{len(ledger.acknowledged)} changes acknowledged; waiting for the rest to arrive")
     ended = time.monotonic()
     await _heal(stack)
-    drained = await _drain(databases, topic, plan, say)
+    drained = await drain(databases, topic, patience=plan.patience, deadline=plan.deadline, say=say)
     evidence = await gather(databases, topic)
     return Result(
         plan=plan,
@@ -152,11 +152,21 @@ async def _heal(stack: StackUnderTest) -> None:
     await stack.wait_all_ready()
 
 
-async def _drain(databases: Mapping[str, str], topic: Topic, plan: Plan, say: Callable[[str], None]) -> bool:
-    """Wait until nothing is on its way any more; False when it stopped moving before that."""
+async def drain(
+    databases: Mapping[str, str], topic: Topic, *, patience: float, deadline: float, say: Callable[[str], None]
+) -> bool:
+    """Wait until nothing is on its way any more; False when it stopped moving before that.
+
+    Args:
+        databases: Connection strings by service.
+        topic: Where the events are.
+        patience: Seconds without any progress after which the rest is given up.
+        deadline: Seconds after which it is given up in any case.
+        say: Told what cannot be seen, and what is left.
+    """
     seen: list[Progress] = []
     moved_at = began = time.monotonic()
-    while time.monotonic() - moved_at < plan.patience and time.monotonic() - began < plan.deadline:
+    while time.monotonic() - moved_at < patience and time.monotonic() - began < deadline:
         try:
             progress = await look(databases, topic)
         except Exception as error:  # noqa: BLE001  (parts may still be on their way up)

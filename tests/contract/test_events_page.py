@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from contracts.violations import Rule
@@ -36,18 +35,3 @@ def test_every_attribute_type_and_rule_is_explained() -> None:
 
 def test_topic_and_partitions_are_those_of_the_broker() -> None:
     assert f"`{TASKS_TOPIC}`, {TASKS_PARTITIONS} partitions" in PAGE
-
-
-PAGES: Final = [
-    "README.md",
-    "docs/events.md",
-    "examples/consumer/README.md",
-    *(f"docs/api/{page.name}" for page in sorted((ROOT / "docs" / "api").glob("*.md"))),
-]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
-    file = ROOT / page
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8"))]
-    assert [link for link in links if link and "://" not in link and not (file.parent / link).exists()] == []

@@ -19,7 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from chassis.errors import MEDIA_TYPE, ApiError
 from chassis.openapi import bodies, operations
-from chassis.openapi_examples import NoExampleError, example_of
+from chassis.openapi_examples import NoExampleError, example_of, resolved
 from chassis.paths import API_PREFIX
 from chassis.testing import serving
 from contracts.api_compatibility import ApiRule
@@ -28,12 +28,21 @@ from contracts.apis import APPLICATIONS, document_of
 Json = dict[str, Any]
 
 ROOT: Final = Path(__file__).parents[2]
+
+
+def operations_in_full(document: Json) -> Iterator[tuple[str, str, Json]]:
+    """Each operation with the answers it refers to written out, as a client understands it."""
+    for path, method, operation in operations(document):
+        answers = {status: resolved(document, answer) for status, answer in operation["responses"].items()}
+        yield path, method, operation | {"responses": answers}
+
+
 SERVICES: Final = [*APPLICATIONS]
 DOCUMENTS: Final = {service: document_of(service) for service in SERVICES}
 OPERATIONS: Final = [
     pytest.param(service, path, method, operation, id=f"{service} {method} {path}")
     for service, document in DOCUMENTS.items()
-    for path, method, operation in operations(document)
+    for path, method, operation in operations_in_full(document)
 ]
 each_operation = pytest.mark.parametrize(("service", "path", "method", "operation"), OPERATIONS)
 each_service = pytest.mark.parametrize("service", SERVICES)
@@ -42,6 +51,10 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 HIDDEN: Final = re.compile(r"/(metrics|openapi\.json|docs(/.*)?|dapr/.*|events/.*|internal/.*)")
 # The address of a feed holds its token, for which OpenAPI has no security scheme.
 OPEN: Final = re.compile(r"/health/.*|/api/v1/calendars/{token}\.ics")
+
+
+def errors_of(operation: Json) -> list[Json]:
+    return [answer for status, answer in operation["responses"].items() if status >= "4"]
 
 
 def problems(operation: Json, status: str) -> Json:
@@ -153,6 +166,19 @@ def test_parameters_and_answers_are_described(service: str, path: str, method: s
 
 
 @each_service
+def test_an_error_that_operations_share_is_described_once(service: str) -> None:
+    document = DOCUMENTS[service]
+    described = [json.dumps(answer) for _, _, operation in operations(document) for answer in errors_of(operation)]
+    shared = {json.dumps(answer): name for name, answer in document["components"]["responses"].items()}
+    assert shared, "nothing is shared"
+    assert not [shared[answer] for answer in described if answer in shared], "written out though it is shared"
+    referred = Counter(answer for answer in described if "#/components/responses/" in answer)
+    assert referred.keys() == {json.dumps({"$ref": f"#/components/responses/{name}"}) for name in shared.values()}
+    assert min(referred.values()) > 1
+    assert all(re.fullmatch(r"[A-Z][A-Za-z]+", name) for name in shared.values())
+
+
+@each_service
 def test_no_answer_is_an_object_of_anything(service: str) -> None:
     """A client is generated from this: `{"type": "object"}` would be no type at all."""
     schemas = DOCUMENTS[service]["components"]["schemas"]
@@ -168,7 +194,7 @@ async def test_an_error_is_answered_as_it_is_documented(service: str) -> None:
     document = DOCUMENTS[service]
     async with serving(APPLICATIONS[service]()) as client:
         asked = 0
-        for path, method, operation in operations(document):
+        for path, method, operation in operations_in_full(document):
             if OPEN.fullmatch(path):
                 continue
             response = await client.request(method, re.sub(r"{\w+}", "1", path), json={})
@@ -206,7 +232,7 @@ def test_every_code_that_can_be_raised_is_documented() -> None:
     documented = {
         code
         for document in DOCUMENTS.values()
-        for _, _, operation in operations(document)
+        for _, _, operation in operations_in_full(document)
         for status in operation["responses"]
         if status >= "4"
         for code in problems(operation, status)

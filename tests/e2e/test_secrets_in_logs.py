@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from devstack.leaks import find
 from devstack.polling import within
 from devstack.services import SERVICES

@@ -1,5 +1,6 @@
 """The main job: a change becomes an audit entry and a notification, by way of Kafka."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from devstack.polling import within
 from task_events import parse_task_event
 
 if TYPE_CHECKING:
-    from conftest import Collector
+    from conftest import Collector, ExportedSpan
     from tests.e2e.conftest import Person, Records
 
     from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
+PATIENCE = 90.0
 
 
 async def test_a_task_that_is_created_and_completed_is_audited_and_notified(alice: "Person") -> None:
@@ -78,27 +80,58 @@ async def test_a_correlation_id_is_found_in_every_service(alice: "Person", stack
         assert any(line.get("corr_id") == f"story-{alice.name}" for line in lines), f"not in the log of {service}"
 
 
-async def test_one_trace_leads_from_the_request_to_both_consumers(alice: "Person", collector: "Collector") -> None:
+async def test_one_trace_leads_from_the_request_to_the_database_writes_of_both_consumers(
+    alice: "Person", collector: "Collector"
+) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     alice.http.headers["traceparent"] = f"00-{trace_id}-00f067aa0ba902b7-01"
     await alice.create_task()
-    wanted = {
-        ("task-api", "POST /api/v1/tasks"),
-        ("task-api", "publish tasks"),
-        ("audit-worker", "process tasks"),
-        ("notifier", "process tasks"),
+    writes = {"audit-worker": "INSERT INTO audit_entries", "notifier": "INSERT INTO notifications"}
+    story: dict[str, ExportedSpan] = {}
+
+    async def is_told() -> bool:
+        story.update(await asyncio.to_thread(_story_of, trace_id, collector.spans[:], writes))
+        return len(story) == 3 + 3 * len(writes)
+
+    assert await within(PATIENCE, is_told, 0.2), story
+    assert story["request"].parent_id == "00f067aa0ba902b7"
+    assert story["publish"].parent_id == story["request"].span_id
+    assert story["request's write"].parent_id == story["request"].span_id
+    for service in writes:
+        process, apply = story[f"process at {service}"], story[f"apply at {service}"]
+        assert process.parent_id == story["publish"].span_id
+        assert apply.parent_id == process.span_id or {process.span_id} <= apply.links
+        assert story[f"write at {service}"].parent_id == apply.span_id
+
+
+def _story_of(trace_id: str, spans: "list[ExportedSpan]", writes: dict[str, str]) -> "dict[str, ExportedSpan]":
+    """Follow a trace, and the links of its spans to work that was done for several traces at once."""
+    of_trace = {(span.service, span.name): span for span in spans if span.trace_id == trace_id}
+    found = {
+        "request": of_trace.get(("task-api", "POST /api/v1/tasks")),
+        "publish": of_trace.get(("task-api", "publish tasks")),
+        "request's write": _statement("INSERT INTO outbox", spans, trace_id=trace_id),
     }
+    for service, statement in writes.items():
+        process = of_trace.get((service, "process tasks"))
+        apply = process and next(
+            (
+                span
+                for span in spans
+                if (span.service, span.name) == (service, "apply tasks")
+                and (span.parent_id == process.span_id or span.span_id in process.links)
+            ),
+            None,
+        )
+        write = apply and _statement(statement, spans, trace_id=apply.trace_id)
+        found |= {f"process at {service}": process, f"apply at {service}": apply, f"write at {service}": write}
+    return {name: span for name, span in found.items() if span is not None}
 
-    async def complete() -> bool:
-        return wanted <= {(span.service, span.name) for span in collector.spans if span.trace_id == trace_id}
 
-    assert await within(30, complete, 0.1), [span for span in collector.spans if span.trace_id == trace_id]
-    spans = {(span.service, span.name): span for span in collector.spans if span.trace_id == trace_id}
-    request, publish = spans["task-api", "POST /api/v1/tasks"], spans["task-api", "publish tasks"]
-    assert request.parent_id == "00f067aa0ba902b7"
-    assert publish.parent_id == request.span_id
-    assert spans["audit-worker", "process tasks"].parent_id == publish.span_id
-    assert spans["notifier", "process tasks"].parent_id == publish.span_id
+def _statement(text: str, spans: "list[ExportedSpan]", trace_id: str) -> "ExportedSpan | None":
+    return next(
+        (span for span in spans if span.trace_id == trace_id and text in span.attributes.get("db.query.text", "")), None
+    )
 
 
 async def test_a_read_notification_stays_read(alice: "Person") -> None:

@@ -10,7 +10,8 @@ from tests.e2e.conftest import Person
 
 from chassis.accounts import ACCOUNTS_ROUTE
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from chassis.testing import bulk_envelope, make_task_event
 from devstack.layout import HOST
 from devstack.services import SERVICES, Service

@@ -111,7 +111,7 @@ ELSEWHERE: Final = {
     "rotate_calendar_feed": "likewise",
     "revoke_calendar_feed": "likewise",
     "read_calendar_feed": "likewise",
-    "list_api_keys": "keys are of one user and reach what they reach (test_api_key_scopes.py)",
+    "list_api_keys": "keys are of one user and reach what they reach (test_global_roles.py)",
     "create_api_key": "likewise",
     "get_api_key": "likewise",
     "change_api_key": "likewise",

@@ -80,6 +80,51 @@ async def test_a_slow_statement_is_cut_off(database: Database) -> None:
         await run(database, "SELECT pg_sleep(20)")
 
 
+LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+
+
+async def test_every_transaction_has_its_limits_and_the_session_none_of_its_own(url: str) -> None:
+    seconds = {"statement": 4, "lock": 3, "idle": 7, "transaction": 8}
+    settings = settings_for(ServiceSettings, url, **{f"database_{name}_timeout": n for name, n in seconds.items()})
+    database = open_database(settings, application_name="test")
+    shown = text("SELECT " + ", ".join(f"current_setting('{name}')" for name in LIMITS))
+    async with database.session() as session:
+        for _ in range(2):
+            assert (await (await session.connection()).execute(shown)).one() == ("4s", "3s", "7s", "8s")
+            await session.commit()
+        async with session.begin_nested():
+            assert (await (await session.connection()).execute(shown)).one() == ("4s", "3s", "7s", "8s")
+        await session.commit()
+        of_session = text(f"SELECT reset_val FROM pg_settings WHERE name = '{LIMITS[0]}'")
+        assert await (await session.connection()).scalar(of_session) == "0"
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "statements"),
+    [
+        ("idle", ("SELECT 1", None, "SELECT 1")),
+        ("transaction", ("SELECT 1", *["SELECT pg_sleep(0.1)"] * 900)),
+    ],
+)
+async def test_a_transaction_that_lasts_too_long_is_ended_and_is_an_outage(
+    url: str, limit: str, statements: tuple[str | None, ...]
+) -> None:
+    settings = settings_for(ServiceSettings, url, **{f"database_{limit}_timeout": 0.5})
+    database = open_database(settings, application_name="test")
+
+    async def take_too_long() -> None:
+        async with database.session() as session:
+            connection = await session.connection()
+            for statement in statements:
+                await (asyncio.sleep(2) if statement is None else connection.execute(text(statement)))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await take_too_long()
+    assert await run(database, "SELECT 1") == 1
+    await database.close()
+
+
 async def test_a_connection_the_server_closed_is_replaced(database: Database, url: str) -> None:
     pid = await run(database, "SELECT pg_backend_pid()")
     other = open_database(settings_for(ServiceSettings, url), application_name="other")

@@ -259,3 +259,11 @@ async def test_a_path_may_have_a_body_limit_of_its_own() -> None:
             assert response.status_code == status
             assert status == 200 or "4096" in response.json()["detail"]
         assert (await client.post("/api/v1/corr", content=b"x" * (MAX_BODY + 1))).status_code == 413
+
+
+async def test_methods_that_a_caller_makes_up_are_one_label_however_many_there_are(client: httpx2.AsyncClient) -> None:
+    for number in range(20):
+        assert (await client.request(f"MADE-UP-{number}", "/api/v1/corr")).status_code == 405
+    page = (await client.get("/metrics")).text
+    assert "MADE-UP" not in page
+    assert 'method="_OTHER"' in page

@@ -251,3 +251,15 @@ def test_in_development_erased_users_are_recognised_by_the_secret_of_the_tokens(
     environment.setenv("TASKWIRE_ENVIRONMENT", "development")
     environment.setenv("TASKWIRE_AUTH_HS256_SECRET", "s" * 32)
     assert load_settings(ServiceSettings).erasure_key == b"s" * 32
+
+
+def test_one_password_in_both_addresses_of_one_database_is_one_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKWIRE_DATABASE_DIRECT_URL", GOOD["TASKWIRE_DATABASE_URL"].replace("5432", "5433"))
+    assert "TASKWIRE_DATABASE_DIRECT_URL" not in load_settings(ServiceSettings).secrets()
+
+
+def test_another_role_for_migrations_has_a_secret_of_its_own(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("TASKWIRE_DATABASE_DIRECT_URL", "postgresql://owner:hunter2@127.0.0.1:5432/task_api")
+    assert "TASKWIRE_DATABASE_DIRECT_URL needs at least" in refusal(capsys)

@@ -1,27 +1,17 @@
 """What a request may be in size, and how slowly it may come, on real connections to the server that is deployed."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import APIRouter, Body, FastAPI, Request
+from fastapi import APIRouter, Body, Request
+from libs.chassis.tests.connections import Server, get, post
+from libs.chassis.tests.connections import deployed as deployed_with
 
 from chassis.request_heads import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
-from chassis.security_headers import SECURITY_HEADERS
-from chassis.server import GracefulServer
-from chassis.service import create_service
-from chassis.settings import ServiceSettings
-from chassis.testing import settings_for
 
-PATIENCE = 90.0
 SHORT = 0.3
-LONG = 60.0
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
@@ -36,80 +26,8 @@ async def client(request: Request) -> str:
     return request.client.host
 
 
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def code(self) -> str:
-        assert self.headers["content-type"] == "application/problem+json", self
-        problem: dict[str, str] = json.loads(self.body)
-        assert problem["request_id"] == self.headers["x-request-id"]
-        for name, value in SECURITY_HEADERS:
-            assert self.headers[name.decode()] == value.decode()
-        return problem["code"]
-
-
-class Line:
-    """A connection whose every byte is under our control."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def say(self, what: str) -> None:
-        self.writer.write(what.encode("latin-1"))
-        await self.writer.drain()
-
-    async def answer(self) -> Answer:
-        async with asyncio.timeout(PATIENCE):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return Answer(int(head[0].split()[1]), headers, body)
-
-    async def is_closed(self) -> bool:
-        async with asyncio.timeout(PATIENCE):
-            return await self.reader.read() == b""
-
-
-class Server:
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    @asynccontextmanager
-    async def line(self) -> AsyncIterator[Line]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            yield Line(reader, writer)
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def deployed(**settings: object) -> AsyncIterator[Server]:
-    made = settings_for(ServiceSettings, NO_DATABASE, **settings)
-    app: FastAPI = create_service(made, package="chassis", title="t", description="d", routers=[router])
-    server = GracefulServer(app, made)
-    sock = uvicorn.Config(app, port=0).bind_socket()
-    task = asyncio.create_task(server.serve(sockets=[sock]))
-    try:
-        while not server.started:  # noqa: ASYNC110 (uvicorn has no event to wait for)
-            await asyncio.sleep(0.01)
-        yield Server(sock.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await task
-        sock.close()
-
-
-def get(path: str = "/health/live", *headers: str) -> str:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers]) + "\r\n\r\n"
-
-
-def post(length: int, path: str = "/api/v1/echo") -> str:
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+def deployed(**settings: object) -> AbstractAsyncContextManager[Server]:
+    return deployed_with(router, **settings)
 
 
 async def test_a_url_up_to_the_limit_is_taken_and_a_longer_one_is_a_414() -> None:
@@ -222,6 +140,15 @@ async def test_a_request_that_takes_its_time_to_be_answered_is_no_slow_head() ->
         await asyncio.sleep(3 * SHORT)
         await line.say(body.decode())
         assert (await line.answer()).body == b'{"a":"b"}'
+
+
+async def test_a_connection_may_rest_between_two_requests_for_longer_than_a_head_may_take() -> None:
+    """The clock of the first request's head has stopped with its end."""
+    async with deployed(head_timeout=SHORT) as server, server.line() as line:
+        for _ in range(3):
+            await line.say(get())
+            assert (await line.answer()).status == 200
+            await asyncio.sleep(2 * SHORT)
 
 
 async def test_a_body_that_stalls_is_a_408() -> None:

@@ -15,7 +15,7 @@ Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @pytest.fixture
 async def three_entries(client: httpx2.AsyncClient) -> None:
-    await deliver(client, *(make_task_event(task) for task in (1, 2, 3)))
+    await deliver(client, *(make_task_event(task, actor_id="bob") for task in (1, 2, 3)))
 
 
 async def read_chain(client: httpx2.AsyncClient) -> list[AuditEntryOut]:
@@ -74,6 +74,8 @@ TAMPERING = {
     "salt": "repeat('a', 32)",
     "content_hash": "repeat('a', 64)",
     "prev_hash": "repeat('a', 64)",
+    "actor_hash": "repeat('a', 64)",
+    "actor_salt": "repeat('a', 32)",
     "hash": "repeat('a', 64)",
 }
 

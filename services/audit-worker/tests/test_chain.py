@@ -7,14 +7,25 @@ from datetime import timedelta
 import pytest
 from pydantic import JsonValue
 
-from audit_worker.trail.chain import GENESIS, ChainFault, Head, content_hash, entry_hash, exact_object, verify_chain
+from audit_worker.trail.chain import (
+    GENESIS,
+    ChainFault,
+    Head,
+    actor_hash,
+    content_hash,
+    entry_hash,
+    exact_object,
+    verify_chain,
+)
 from audit_worker.trail.schemas import AuditEntryOut
 from chassis.testing import MORNING
 
-FIXED_HASH = "97e150fc5d1a75c3384e930ae648cf8a9e77e26b97ce3bf873c9e93bb017308a"
+FIXED_HASH = "986dadc3bc498244e07edcb9898519f72c3bddbf5db6a9116879ab2596e3ee1d"
+FIXED_HASH_OF_OWNER = "30591abbe0581dcf973e9bb3f5be69da56ac8908b3e04b0ba06b81f196554633"
+FIXED_HASH_OF_BEFORE = "97e150fc5d1a75c3384e930ae648cf8a9e77e26b97ce3bf873c9e93bb017308a"
 
 
-def make_entry(sequence: int, prev_hash: str) -> AuditEntryOut:
+def make_entry(sequence: int, prev_hash: str, *, actor: str = "bob") -> AuditEntryOut:
     entry = AuditEntryOut(
         sequence=sequence,
         event_id=f"event-{sequence}",
@@ -22,17 +33,20 @@ def make_entry(sequence: int, prev_hash: str) -> AuditEntryOut:
         task_id=2**63 - 1,
         task_version=sequence,
         owner_id="alice",
-        actor="bob",
+        actor=actor,
         changes={"title": {"old": "Milch", "new": "Öl \u2028 € 😀"}, "x": {"old": None, "new": 1.5}},
         task={"id": str(2**63 - 1), "version": sequence, "completed": False, "due_at": None},
         occurred_at=MORNING,
         corr_id="c-1",
         salt="0" * 32,
+        actor_salt="1" * 32 if actor != "alice" else None,
+        actor_hash=None,
         content_hash="0" * 64,
         recorded_at=MORNING.replace(microsecond=0),
         prev_hash=prev_hash,
         hash="0" * 64,
     )
+    entry = entry.model_copy(update={"actor_hash": actor_hash(entry) if entry.actor_salt else None})
     entry = entry.model_copy(update={"content_hash": content_hash(entry)})
     return entry.model_copy(update={"hash": entry_hash(entry)})
 
@@ -44,7 +58,8 @@ def make_chain(length: int, after: Head = GENESIS) -> list[AuditEntryOut]:
     return entries
 
 
-CONTENT = ("salt", "owner_id", "actor", "changes", "task", "corr_id")
+CONTENT = ("salt", "owner_id", "actor_hash", "changes", "task", "corr_id")
+ACTOR = ("actor", "actor_salt")
 
 
 def digest(members: dict[str, JsonValue]) -> str:
@@ -56,14 +71,34 @@ def test_the_hashes_are_what_the_recipe_says() -> None:
     """Follow the recipe in chain.py with nothing but the standard library, from an entry as the API gives it."""
     [entry] = make_chain(1)
     item: dict[str, JsonValue] = json.loads(entry.model_dump_json())
+    assert entry.actor_hash == digest({"salt": item["actor_salt"], "actor": item["actor"]})
     assert entry.content_hash == digest({name: item[name] for name in CONTENT})
-    chained = {name: value for name, value in item.items() if name not in {*CONTENT, "hash"}}
+    chained = {name: value for name, value in item.items() if name not in {*CONTENT, *ACTOR, "hash"}}
     for name in ("sequence", "task_id", "task_version"):
         chained[name] = str(chained[name])
     assert entry.hash == digest(chained)
 
 
-ERASED_CONTENT = {"salt": "", "owner_id": "erased", "actor": "erased", "changes": {}, "task": {}, "corr_id": ""}
+def test_where_the_owner_made_the_change_the_recipe_is_as_it_ever_was() -> None:
+    entry = make_entry(1, GENESIS.hash, actor="alice")
+    item: dict[str, JsonValue] = json.loads(entry.model_dump_json())
+    assert not {"actor_salt", "actor_hash"} & set(item)
+    content = ("salt", "owner_id", "actor", "changes", "task", "corr_id")
+    assert entry.content_hash == digest({name: item[name] for name in content})
+    assert entry.hash == FIXED_HASH_OF_OWNER
+
+
+ERASED_CONTENT = {
+    "salt": "", "owner_id": "erased", "actor": "erased", "actor_salt": "", "changes": {}, "task": {}, "corr_id": "",
+}  # fmt: skip
+
+
+def test_the_rest_is_proven_when_only_the_actor_is_erased() -> None:
+    entries = make_chain(3)
+    entries[1] = entries[1].model_copy(update={"actor": "erased", "actor_salt": ""})
+    assert verify_chain(entries) == []
+    entries[1] = entries[1].model_copy(update={"task": {}})
+    assert [fault.sequence for fault in verify_chain(entries)] == [2]
 
 
 def test_the_chain_holds_when_content_is_erased() -> None:
@@ -83,6 +118,13 @@ def test_an_entry_of_which_content_is_left_is_not_taken_for_erased(kept: str) ->
 
 def test_the_hash_of_a_fixed_entry_never_changes() -> None:
     assert make_chain(1)[0].hash == FIXED_HASH
+
+
+def test_an_entry_from_before_actors_had_a_digest_of_their_own_is_verified_as_it_was() -> None:
+    entry = make_entry(1, GENESIS.hash).model_copy(update={"actor_salt": None, "actor_hash": None})
+    entry = entry.model_copy(update={"content_hash": content_hash(entry)})
+    entry = entry.model_copy(update={"hash": entry_hash(entry)})
+    assert (entry.hash, verify_chain([entry])) == (FIXED_HASH_OF_BEFORE, [])
 
 
 def test_an_untouched_chain_has_no_faults() -> None:
@@ -114,6 +156,8 @@ TAMPERED: dict[str, object] = {
     "occurred_at": MORNING + timedelta(microseconds=1),
     "corr_id": "c-2",
     "salt": "1" * 32,
+    "actor_salt": "0" * 32,
+    "actor_hash": "f" * 64,
     "content_hash": "f" * 64,
     "recorded_at": MORNING,
     "prev_hash": "f" * 64,

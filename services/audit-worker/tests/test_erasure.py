@@ -130,11 +130,47 @@ async def test_who_changed_a_task_of_somebody_else_is_taken_out_and_the_task_sta
     await deliver(client, make_task_event(1, owner_id="bob", actor_id=ALICE), make_task_event(2, owner_id="bob"))
     await erase(client, ALICE)
     first, second = await chain(client)
-    assert (first.owner_id, first.actor, first.salt, first.task["title"]) == ("bob", "erased", "", "Buy milk")
-    assert [fault.sequence for fault in verify_chain([first, second])] == [1]
+    assert (first.owner_id, first.actor, first.actor_salt, first.task["title"]) == ("bob", "erased", "", "Buy milk")
+    assert verify_chain([first, second]) == []
+    forged = first.model_copy(update={"task": first.task | {"title": "Buy a ring"}})
+    assert [fault.sequence for fault in verify_chain([forged, second])] == [1]
     assert ALICE not in await everything(database)
     await deliver(client, make_task_event(1, 2, owner_id="bob", actor_id=ALICE))
     assert ALICE not in await everything(database)
+    assert verify_chain(await chain(client)) == []
+    await erase(client, "bob")
+    assert verify_chain(await chain(client)) == []
+
+
+async def test_an_entry_from_before_actors_had_a_digest_of_their_own_says_that_it_proves_nothing(
+    client: httpx2.AsyncClient, database: Database, confirmations: Confirmations
+) -> None:
+    await deliver(client, make_task_event(1, owner_id="bob", actor_id=ALICE))
+    await database.execute("ALTER TABLE audit_entries DISABLE TRIGGER USER")
+    await database.execute("UPDATE audit_entries SET actor_salt = NULL, actor_hash = NULL")
+    await database.execute("ALTER TABLE audit_entries ENABLE TRIGGER USER")
+    await erase(client, ALICE)
+    (entry,) = await chain(client)
+    assert (entry.actor, entry.salt, entry.actor_hash) == ("erased", "", None)
+    assert [fault.problem for fault in verify_chain([entry])] == [
+        "the actor was erased, so nothing proves the rest of the content"
+    ]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "actor = 'erased', salt = ''",
+        "actor = 'erased'",
+        "actor = 'erased', owner_id = 'erased', changes = '{}', task = '{}', corr_id = '', salt = ''",
+    ],
+)
+async def test_a_replica_of_the_release_before_cannot_erase_an_actor_and_leave_what_proves_who_it_was(
+    client: httpx2.AsyncClient, database: Database, left: str
+) -> None:
+    await deliver(client, make_task_event(1, owner_id="bob", actor_id=ALICE))
+    with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+        await database.execute(f"UPDATE audit_entries SET {left}, erased_at = now()")
 
 
 async def test_events_that_are_late_are_chained_without_their_content(

@@ -32,7 +32,8 @@ def settings(database_url: str) -> TaskApiSettings:
 @pytest.fixture
 def patient_settings(database_url: str) -> TaskApiSettings:
     """For tests whose requests come at once and wait for each other, however slow the machine is."""
-    patient = dict.fromkeys(("database_lock_timeout", "database_statement_timeout", "database_pool_timeout"), 90)
+    waits = ("database_lock_timeout", "database_statement_timeout", "database_pool_timeout")
+    patient = dict.fromkeys((*waits, "database_transaction_timeout"), 90)
     return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
 
 

@@ -68,6 +68,15 @@ async def test_a_pepper_is_rotated_under_keys_that_are_in_use(database_url: str,
         assert [await status_of(client, key) for key in (used, idle)] == [200, 401]
 
 
+async def test_replicas_take_each_others_keys_while_a_pepper_is_rotated_as_documented(database_url: str) -> None:
+    """First the new pepper is known to all, then it is used: a replica may be restarted before or after another."""
+    for one, other in (((OLD,), (OLD, NEW)), ((OLD, NEW), (NEW, OLD))):
+        async with replica(database_url, ",".join(one)) as early, replica(database_url, ",".join(other)) as late:
+            for maker in (early, late):
+                key = (await make_key(maker))["key"]
+                assert [await status_of(client, key) for client in (early, late)] == [200, 200]
+
+
 @pytest.mark.parametrize(
     ("peppers", "complaint"),
     [

@@ -24,7 +24,7 @@ async def events_in(database: Database) -> list[OutboxEvent]:
         return list((await session.exec(select(OutboxEvent))).all())
 
 
-async def test_a_line_is_read_without_asking_the_database(
+async def test_a_line_that_says_its_time_zone_is_read_without_asking_the_database(
     client: httpx2.AsyncClient, sent_statements: SentStatements
 ) -> None:
     with sent_statements() as sent:
@@ -109,6 +109,34 @@ async def test_what_leaves_no_title_is_read_but_not_created(
 
 
 @pytest.mark.parametrize("path", [QUICK, CREATE])
+async def test_the_time_zone_is_that_of_the_request_or_else_of_the_profile_or_else_utc(
+    client: httpx2.AsyncClient, path: str
+) -> None:
+    """What somebody writes on a journey is not meant where they live; who never said anything is in UTC."""
+
+    async def due(**said: str) -> str:
+        answer = await client.post(path, json={"text": "call 15 jan 2031 9am", **said}, headers=ALICE)
+        shown = answer.json()
+        due_at: str = shown.get("draft", shown)["due_at"]
+        return due_at
+
+    assert await due() == "2031-01-15T09:00:00Z"
+    home = await client.patch("/api/v1/users/me", json={"time_zone": "Asia/Tokyo"}, headers=ALICE)
+    assert home.status_code == 200, home.text
+    assert await due() == "2031-01-15T00:00:00Z"
+    assert await due(time_zone="Europe/Paris") == "2031-01-15T08:00:00Z"
+    assert await due(time_zone="UTC") == "2031-01-15T09:00:00Z"
+    await client.patch("/api/v1/users/me", json={"time_zone": None}, headers=ALICE)
+    assert await due() == "2031-01-15T09:00:00Z"
+
+
+async def test_a_recurrence_goes_by_the_clock_of_the_profile(client: httpx2.AsyncClient) -> None:
+    await client.patch("/api/v1/users/me", json={"time_zone": "Asia/Tokyo"}, headers=ALICE)
+    made = await client.post(CREATE, json={"text": "stretch every day at 9am"}, headers=ALICE)
+    assert made.json()["recurrence"]["time_zone"] == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize("path", [QUICK, CREATE])
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
@@ -117,6 +145,7 @@ async def test_what_leaves_no_title_is_read_but_not_created(
         ({"text": "a\x00b"}, "text", "must not contain NUL"),
         ({"text": 7}, "text", "Input should be a valid string"),
         ({}, "text", "Field required"),
+        ({"text": "x", "time_zone": ""}, "time_zone", "must be the IANA name of a time zone"),
         ({"text": "x", "time_zone": "Mars/Olympus"}, "time_zone", "must be the IANA name of a time zone"),
         ({"text": "x", "title": "y"}, "title", "Extra inputs are not permitted"),
     ],

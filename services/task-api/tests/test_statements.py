@@ -74,8 +74,8 @@ OPERATIONS: Final = {
         "SELECT SELECT SELECT WITH SELECT WITH UPDATE INSERT INSERT",
         {"operations": [{"op": "complete", "id": "{id}"}]},
     ),
-    "read_quick_add": Asked("POST", f"{TASKS}/quick-add", "", {"text": "pay rent every 1st at 9am #home"}),
-    "create_quick_add": Asked("POST", f"{TASKS}/quick-add/create", "INSERT INSERT", {"text": "pay rent #home"}),
+    "read_quick_add": Asked("POST", f"{TASKS}/quick-add", "SELECT", {"text": "pay rent every 1st at 9am #home"}),
+    "create_quick_add": Asked("POST", f"{TASKS}/quick-add/create", "SELECT INSERT INSERT", {"text": "pay rent #home"}),
     "export_tasks": Asked("GET", f"{TASKS}/export", "SET SELECT WITH"),
     "import_tasks": Asked(
         "POST",

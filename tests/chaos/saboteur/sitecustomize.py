@@ -80,7 +80,8 @@ def retry_for_ever() -> None:
 
 def answer_before_the_work_is_done() -> None:
     """The consumer answers SUCCESS at once and processes afterwards."""
-    from chassis.consumer import EventConsumer, Record, Status
+    from chassis.consumer import EventConsumer, Record
+    from chassis.sidecar import Status
 
     consume, working = EventConsumer.consume, set()
 

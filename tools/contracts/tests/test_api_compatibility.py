@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from contracts.alternatives import resolved
 from contracts.api_compatibility import ApiRule, ApiViolation, breaks, promised
 from contracts.apis import document_of
 from contracts.violations import Rule
@@ -66,8 +67,9 @@ def new_required_field(schema: str, name: str) -> Mutation:
 
 
 def problem_examples(document: Document, status: str, path: str = ONE) -> Document:
-    content = operation(document, path)["responses"][status]["content"]
-    found: Document = content["application/problem+json"]["examples"]
+    answers = operation(document, path)["responses"]
+    answers[status] = copy.deepcopy(resolved(document, answers[status]))  # of its own: others share it, too
+    found: Document = answers[status]["content"]["application/problem+json"]["examples"]
     return found
 
 

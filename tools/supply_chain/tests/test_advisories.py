@@ -140,6 +140,15 @@ def test_an_index_that_is_out_of_reach_or_broken_says_nothing_and_that_is_told(
     assert "!! NOT CHECKED for known vulnerabilities, the index cannot be asked" in capsys.readouterr().err
 
 
+def test_what_is_found_is_told_though_the_index_breaks_over_another_package(index: Index, service: PyPIService) -> None:
+    index.pages = {"/pypi/a/1.0/json": "broken", "/pypi/b/1.0/json": page("1.0", ECDSA), "/pypi/c/1.0/json": "broken"}
+    accepted = Exceptions([Accepted("a", "CVE-1", "x")])
+    verdict = audit([dependency(name) for name in "abc"], service, accepted)
+    assert [problem.split()[0] for problem in verdict.problems] == ["b"], "of a nothing is known: nothing is stale"
+    assert (verdict.checked, verdict.unknown) == (1, ["a", "c"])
+    assert verdict.unreachable is not None
+
+
 def test_a_finding_ends_the_command_with_an_error(
     index: Index, service: PyPIService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

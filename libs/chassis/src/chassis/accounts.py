@@ -13,13 +13,12 @@ from fastapi import FastAPI, Request
 from prometheus_client import Counter
 from starlette.responses import JSONResponse, Response
 
-from chassis.consumer import Status
 from chassis.correlation import correlated, new_id
 from chassis.database import DatabaseUnavailableError
 from chassis.dead_letters.envelope import original_body
 from chassis.logging import get_logger
 from chassis.publisher import PublishError
-from chassis.subscriptions import refuse_all_but_the_sidecar
+from chassis.sidecar import Status, refuse_all_but_the_sidecar
 from task_events import ErasureConfirmed, ErasureRequested, InvalidEventError, parse_account_event
 from task_events.topics import ACCOUNTS_TOPIC, PUBSUB_NAME
 

@@ -11,17 +11,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Final
 
 from opentelemetry.trace import Span, SpanKind
+from prometheus_client import Gauge, Histogram
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.correlation import correlated, new_id
 from chassis.database import Database, DatabaseUnavailableError, blames_the_schema
 from chassis.inbox import ReceivedEvent, Verdict, receive, report_received
 from chassis.logging import get_logger
-from chassis.tracing import detached_span, within_span
+from chassis.sidecar import Status
+from chassis.tracing import detached_span, joint_span, within_span
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 from task_events.topics import TASKS_TOPIC
 
@@ -36,14 +38,17 @@ _LEAST_TIMEOUT: Final = 0.02
 _KEEP_TIMEOUT: Final = 1.0
 _KEEP_GRACE: Final = 0.5
 
+_delay = Histogram(
+    "taskwire_event_delay_seconds",
+    "From a change to the commit of its effect here, for events that were new",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)
+_last_success = Gauge(
+    "taskwire_event_last_success_timestamp_seconds",
+    "When an event was last processed, Unix time; the start of the process before the first one",
+)
+_last_success.set_to_current_time()
 _logger = get_logger(__name__)
-
-
-class Status(StrEnum):
-    """What the sidecar is answered about one event; two of Dapr's three words."""
-
-    SUCCESS = "SUCCESS"
-    RETRY = "RETRY"
 
 
 Effect = Callable[[AsyncSession, Sequence[ReceivedEvent]], Awaitable[None]]
@@ -174,8 +179,9 @@ class EventConsumer:
             if len(batch) == 1:
                 contexts.enter_context(batch[0].context())
             try:
-                async with asyncio.timeout(seconds):
-                    received = await self._apply([one.event for one in batch])
+                with joint_span(f"apply {TASKS_TOPIC}", [one.span for one in batch]):
+                    async with asyncio.timeout(seconds):
+                        received = await self._apply([one.event for one in batch])
             except DatabaseUnavailableError as error:
                 turn.over = True
                 _logger.warning("events will be delivered again", events=len(batch), reason=error.detail)
@@ -195,8 +201,12 @@ class EventConsumer:
         return received
 
     def _succeed(self, batch: Sequence[_Delivered], received: Sequence[ReceivedEvent], turn: _Round) -> None:
+        _last_success.set_to_current_time()
+        now = datetime.now(UTC)
         for one, item in zip(batch, received, strict=True):
             turn.answers[one.place] = Status.SUCCESS
+            if item.receipt.verdict is not Verdict.DUPLICATE:
+                _delay.observe(max(0.0, (now - one.event.data.occurred_at).total_seconds()))
             one.span.set_attribute("taskwire.inbox.verdict", item.receipt.verdict.value)
             with one.context():
                 report_received(item)

@@ -4,6 +4,7 @@ Whoever uses a session sees one error for every kind of outage, `DatabaseUnavail
 the API get as 503 with `Retry-After`.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Final
@@ -11,21 +12,26 @@ from typing import Annotated, Final
 import asyncpg
 from fastapi import Depends, Request
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from chassis.database_connection import connect_arguments, driver_url
+from chassis.database_pool import PoolGauges
+from chassis.database_spans import trace_statements
 from chassis.errors import UnavailableError
+from chassis.logging import get_logger
 from chassis.resilience import CallPolicy, CircuitOpenError, Judgement, ResilientCall
 from chassis.settings import ServiceSettings
+from chassis.tracing import exports_spans
 
 _UNAVAILABLE_SQLSTATES: Final = (
     "08",  # connection exception
     "53",  # insufficient resources, too many connections among them
     "57",  # operator intervention: shutdown, starting up, statement cancelled
     "25P03",  # our transaction was ended, as this process kept it waiting for too long
+    "25P04",  # or as it took too long as a whole
     "55P03",  # lock not available in time
     "40",  # rolled back for a serialization failure or deadlock: the same request may work
 )
@@ -42,6 +48,8 @@ _SCHEMA_SQLSTATES: Final = (
     "42",  # no such table, column or function, or no right to it
 )
 
+_logger = get_logger(__name__)
+
 
 class DatabaseUnavailableError(UnavailableError):
     """The database does not answer, not in time, or has no connection left."""
@@ -52,8 +60,9 @@ class DatabaseUnavailableError(UnavailableError):
 class Database:
     """The connection pool of one service."""
 
-    def __init__(self, engine: AsyncEngine, *, checkout_timeout: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, checkout_timeout: float, max_connections: int) -> None:
         self.engine = engine
+        self._pool = PoolGauges(engine.pool, max_connections=max_connections)
         self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
         policy = CallPolicy("database", timeout=checkout_timeout, failure_threshold=5, recovery_timeout=1.0)
         self._checkout = ResilientCall(policy, judge=_what_it_says)
@@ -67,11 +76,14 @@ class Database:
         """
         try:
             async with self._sessions() as session:
-                await self._checkout(session.connection)
+                with self._pool.waiting():
+                    await self._checkout(session.connection)
                 yield session
         except CircuitOpenError as error:
             raise DatabaseUnavailableError("The database is not reachable.", retry_after=error.retry_after) from error
         except Exception as error:
+            if isinstance(error, ssl.SSLError):
+                _logger.error("the database is not trusted", reason=str(error))  # noqa: TRY400 (the reason says it all)
             if is_unavailable(error):
                 raise DatabaseUnavailableError("The database did not answer in time.") from error
             raise
@@ -83,30 +95,35 @@ class Database:
 
 def open_database(settings: ServiceSettings, *, application_name: str) -> Database:
     """Make the pool; connects lazily, so a service starts while its database is down."""
-    milliseconds = {
+    url = str(settings.database_url)
+    limits = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,
-        "idle_in_transaction_session_timeout": 60.0,
+        "idle_in_transaction_session_timeout": settings.database_idle_timeout,
+        "transaction_timeout": settings.database_transaction_timeout,
     }
+    arguments = connect_arguments(
+        url,
+        timeout=settings.database_connect_timeout,
+        limits=limits,
+        pooled=settings.database_pooler == "transaction",
+        application_name=application_name,
+    )
     engine = create_async_engine(
-        make_url(str(settings.database_url)).set(drivername="postgresql+asyncpg"),
+        driver_url(url),
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_timeout,
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,
-        connect_args={
-            "timeout": settings.database_connect_timeout,
-            "command_timeout": settings.database_statement_timeout + 1,
-            "server_settings": {
-                "application_name": application_name,
-                **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
-            },
-        },
+        connect_args={**arguments, "command_timeout": settings.database_statement_timeout + 1},
     )
     checkout_timeout = settings.database_pool_timeout + settings.database_connect_timeout
-    return Database(engine, checkout_timeout=checkout_timeout)
+    if exports_spans():
+        trace_statements(engine.sync_engine)
+    most = settings.database_pool_size + settings.database_pool_overflow
+    return Database(engine, checkout_timeout=checkout_timeout, max_connections=most)
 
 
 def _what_it_says(error: Exception) -> Judgement:

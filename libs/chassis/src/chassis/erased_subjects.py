@@ -16,9 +16,6 @@ _PURPOSE: Final = b"taskwire erased subjects"
 _AMONG: Final = text("SELECT digest FROM erased_subjects WHERE digest = ANY(CAST(:digests AS bytea[]))")
 _ADD: Final = text("INSERT INTO erased_subjects (digest) VALUES (:digest) ON CONFLICT DO NOTHING")
 
-ERASED: Final = "erased"
-"""Stands where the id of somebody stood."""
-
 
 class ErasedSubjects:
     """Digests of the ids of erased users, in a service's own database."""

@@ -6,6 +6,7 @@ in small transactions. A process may die between any two lines: the request is d
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -16,6 +17,7 @@ from chassis.correlation import new_id
 from chassis.database import Database
 from chassis.dead_letters.erasing import erase_letters, hold_letters
 from chassis.erased_subjects import ErasedSubjects
+from chassis.identity import ENGAGEMENT_PREFIX
 from chassis.logging import get_logger
 from chassis.publisher import DaprPublisher, Publisher
 from chassis.settings import ServiceSettings
@@ -58,6 +60,8 @@ class Erasure:
         """
         self._service, self._database, self._subjects = service, database, subjects
         self._data, self._publisher = data, publisher
+        # The last letter that was looked at, of those whose turn was cut short here. Lost, it begins anew.
+        self._letters: dict[str, int] = {}
 
     async def handle(self, event: AccountEvent) -> None:
         """Erase the user of a request and say so; ignores what is no request.
@@ -69,32 +73,45 @@ class Erasure:
         """
         if not isinstance(event, ErasureRequested):
             return
+        # What nobody else is in any more is theirs, too; nobody is called as it is.
+        owners = [event.subject, *(f"{ENGAGEMENT_PREFIX}{number}" for number in event.data.engagements)]
         async with asyncio.timeout(_ERASE_TIMEOUT):
-            await self._raise_fence(event.subject)
-            erased = await self._erase(event.subject)
+            await self._raise_fence(owners)
+            erased = sum([await self._erase(owner) for owner in owners])
         await self._publisher.publish([_confirmation(event, self._service).encode()])
         _logger.info("a user was erased", erasure=event.data.erasure_id, attempt=event.data.attempt, rows=erased)
 
-    async def _raise_fence(self, subject: str) -> None:
+    async def _raise_fence(self, owners: Sequence[str]) -> None:
         async with self._database.session() as session:
-            if await self._subjects.among(session, [subject]):
+            if len(await self._subjects.among(session, owners)) == len(owners):
                 return
             await self._data.hold(session)
             await hold_letters(session)
-            await self._subjects.add(session, subject)
+            for owner in owners:
+                await self._subjects.add(session, owner)
             await session.commit()
 
     async def _erase(self, subject: str) -> int:
+        total, rows = 0, 1
+        while rows:
+            async with self._database.session() as session:
+                rows = await self._data.erase_some(session, subject, limit=_BATCH)
+                await session.commit()
+            total += rows
+        return total + await self._erase_letters(subject)
+
+    async def _erase_letters(self, subject: str) -> int:
+        """Go through the letters, and on from there when the time was over: behind the fence none are added before."""
         total = 0
         while True:
             async with self._database.session() as session:
-                rows = await self._data.erase_some(session, subject, limit=_BATCH)
-                if not rows:
-                    rows = await erase_letters(session, subject)
+                part = await erase_letters(session, subject, after=self._letters.get(subject, 0))
                 await session.commit()
-            if not rows:
+            total += part.rows
+            if part.up_to is None:
+                self._letters.pop(subject, None)
                 return total
-            total += rows
+            self._letters[subject] = part.up_to
 
 
 def confirming_publisher(settings: ServiceSettings) -> DaprPublisher:

@@ -4,18 +4,32 @@ Every service owns one database and has its revisions in its own package, `<pack
 """
 
 import asyncio
+import re
 import time
 from importlib.resources import files
+from io import StringIO
 
 from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, make_url, text
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from chassis.database_connection import connect_arguments, driver_url
+from chassis.logging import get_logger
+
 _LOCK_KEY = 0x7461736B  # "task": two replicas that migrate at once take turns
 _LOCK_POLL = 0.2
+_LOCK_TIMEOUT = 3.0
+"""Seconds. Who waits for a table's lock stops everybody who comes after; statements without a transaction, such as
+CREATE INDEX CONCURRENTLY, stop nobody and may wait."""
+_ATTEMPTS = 10
+_BETWEEN_ATTEMPTS = 2.0
+_LOCK_NOT_AVAILABLE = "55P03"
+_ALEMBICS_OWN = re.compile(r"^(CREATE TABLE|INSERT INTO|UPDATE) alembic_version\b.*?;$", re.DOTALL | re.MULTILINE)
+_logger = get_logger(__name__)
 
 
 def service_metadata() -> MetaData:
@@ -39,8 +53,20 @@ def alembic_config(package: str, database_url: str = "") -> Config:
 
 
 def upgrade(package: str, database_url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision`; does nothing when it is there."""
-    command.upgrade(alembic_config(package, database_url), revision)
+    """Bring the schema to `revision`; does nothing when it is there.
+
+    A lock that is not to be had in time is given up, so that those behind it get on, and asked for again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            command.upgrade(alembic_config(package, database_url), revision)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
+                raise
+            _logger.warning("a lock was not to be had; the revision is tried again", attempt=attempt)
+            time.sleep(_BETWEEN_ATTEMPTS)
+        else:
+            return
 
 
 def downgrade(package: str, database_url: str, revision: str) -> None:
@@ -48,14 +74,30 @@ def downgrade(package: str, database_url: str, revision: str) -> None:
     command.downgrade(alembic_config(package, database_url), revision)
 
 
+def rendered(package: str, revision: str) -> str:
+    """Give the SQL of one revision as it is sent, without a database, and without what Alembic notes for itself."""
+    scripts = ScriptDirectory.from_config(alembic_config(package))
+    script = scripts.get_revision(revision)
+    buffer = StringIO()
+    config = alembic_config(package)
+    config.output_buffer = buffer
+    command.upgrade(config, f"{script.down_revision or 'base'}:{revision}", sql=True)
+    return _ALEMBICS_OWN.sub("", buffer.getvalue())
+
+
 def run_environment(metadata: MetaData) -> None:
     """Do what a service's `migrations/env.py` is there for."""
+    if context.is_offline_mode():
+        context.configure(dialect_name="postgresql", literal_binds=True, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
     asyncio.run(_run(context.config.attributes["database_url"], metadata))
 
 
 async def _run(database_url: str, metadata: MetaData) -> None:
-    url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 10})
+    arguments = connect_arguments(database_url, timeout=10, limits={"lock_timeout": _LOCK_TIMEOUT})
+    engine = create_async_engine(driver_url(database_url), poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_migrate, metadata)

@@ -28,6 +28,7 @@ from chassis.errors import (
 )
 from chassis.identity import Guard, operations_of
 from chassis.openapi_examples import NoExampleError, example_of, resolved
+from chassis.openapi_sharing import share_errors
 from chassis.paths import API_PREFIX, SIDECAR_PREFIXES
 from chassis.rate_limits.answers import HEADERS as RATE_LIMIT_HEADERS
 from chassis.rate_limits.answers import RateLimitedError
@@ -111,6 +112,7 @@ def completed(
             _add_class(operation["responses"], refusal_of_erased)
         _describe_errors(document, path, operation)
         _show_bodies(document, operation)
+    share_errors(document)
     return document
 
 

@@ -1,11 +1,12 @@
 """Puts the chassis together: one application, one way to serve it, one way to migrate its database."""
 
 import argparse
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx2
 from fastapi import APIRouter, FastAPI
@@ -15,6 +16,7 @@ from chassis.client_address import ClientAddressMiddleware
 from chassis.correlation import CorrelationMiddleware
 from chassis.cors import CorsMiddleware
 from chassis.database import Database, open_database
+from chassis.database_connection import DatabaseRefusedError, is_verified, refuse_another_server
 from chassis.docs_page import install_docs_page
 from chassis.errors import install_error_handlers, method_not_allowed
 from chassis.framing import FramingMiddleware
@@ -34,6 +36,7 @@ from chassis.rate_limits.budgets import ADDRESS, FAILED_AUTHENTICATION, USER
 from chassis.rate_limits.counters import LocalCounters, SharedCounters
 from chassis.rate_limits.middleware import RateLimitMiddleware
 from chassis.request_heads import RequestHeadMiddleware
+from chassis.schema_wait import wait_for_schema
 from chassis.security_headers import SecurityHeadersMiddleware
 from chassis.server import CutOffMiddleware, OpenRequests, serve
 from chassis.settings import ServiceSettings, load_settings
@@ -180,7 +183,7 @@ def run_service(
     create_app: Callable[[SettingsT], FastAPI],
     commands: Mapping[str, Callable[[SettingsT], None]] | None = None,
 ) -> None:
-    """Be the command line of a service: `python -m <package> serve|migrate`, and what else it can do.
+    """Be the command line of a service: `python -m <package> serve|migrate|wait-for-schema`, and what else it can do.
 
     Args:
         package: Import name.
@@ -189,7 +192,8 @@ def run_service(
         commands: What the service does besides, by name.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {package}")
-    more = dict(commands or {})
+    more: dict[str, Callable[[SettingsT], None]] = {"wait-for-schema": partial(wait_for_schema, package)}
+    more.update(commands or {})
     parser.add_argument(
         "command", choices=["serve", "migrate", *more], help="serve HTTP, or bring the database schema to head, or …"
     )
@@ -197,8 +201,10 @@ def run_service(
     settings = load_settings(settings_class)
     name = package.replace("_", "-")
     configure_logging(service=name, level=settings.log_level, secrets=settings.secrets().values())
+    database_url = migration_url(settings) if command == "migrate" else str(settings.database_url)
+    _refuse_another_server(database_url, settings)
     if command == "migrate":
-        upgrade(package, str(settings.database_url))
+        upgrade(package, database_url)
         return
     if command in more:
         more[command](settings)
@@ -208,3 +214,27 @@ def run_service(
         serve(create_app(settings), settings)
     finally:
         stop_tracing(provider)
+
+
+def migration_url(settings: ServiceSettings) -> str:
+    """Give where migrations connect, or end the process when that would be a pooler."""
+    if settings.database_direct_url is not None:
+        return str(settings.database_direct_url)
+    if settings.database_pooler != "none":
+        _stop("TASKWIRE_DATABASE_DIRECT_URL is not set: a migration locks for its session, and a pooler has none")
+    return str(settings.database_url)
+
+
+def _refuse_another_server(database_url: str, settings: ServiceSettings) -> None:
+    """End the process rather than send a password to a server that is not ours, or run without being noticed."""
+    try:
+        asyncio.run(refuse_another_server(database_url))
+    except DatabaseRefusedError as error:
+        _stop(f"the database of TASKWIRE_DATABASE_URL is refused: {error}")
+    if settings.environment != "development" and not is_verified(database_url):
+        _logger.warning("the database is not verified", do="say sslmode=verify-full in TASKWIRE_DATABASE_URL")
+
+
+def _stop(why: str) -> NoReturn:
+    sys.stderr.write(f"cannot start: {why}\n")
+    raise SystemExit(2)

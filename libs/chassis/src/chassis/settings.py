@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NoReturn, Self, TypeVar
 from pydantic import AfterValidator, Field, HttpUrl, PostgresDsn, SecretStr, ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from chassis.database_connection import tls
 from chassis.edge_settings import EdgeSettings
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
 from chassis.proxy_settings import ProxyKeys, ProxyRoles
@@ -28,6 +29,13 @@ def _long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _can_be_had(url: PostgresDsn) -> PostgresDsn:
+    tls(str(url))
+    return url
+
+
+DatabaseUrl = Annotated[PostgresDsn, AfterValidator(_can_be_had)]
+"""A connection string of PostgreSQL; what it says about TLS was looked at."""
 ServiceSecret = Annotated[SecretStr, AfterValidator(_long_enough)]
 """What our services demand of each other."""
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
@@ -50,13 +58,18 @@ class ServiceSettings(EdgeSettings):
     shutdown_grace: Annotated[int, Field(ge=1, le=600)] = 20
     send_timeout: Annotated[int, Field(ge=1, le=600)] = 20
 
-    database_url: PostgresDsn
+    database_url: DatabaseUrl
+    database_direct_url: DatabaseUrl | None = None
+    """Where `migrate` connects, when `database_url` is a pooler: its lock is of a session."""
+    database_pooler: Literal["none", "transaction"] = "none"
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     database_pool_overflow: Annotated[int, Field(ge=0, le=200)] = 5
     database_pool_timeout: Seconds = 2.0
     database_connect_timeout: Seconds = 3.0
     database_statement_timeout: Seconds = 5.0
     database_lock_timeout: Seconds = 3.0
+    database_idle_timeout: Seconds = 60.0
+    database_transaction_timeout: Seconds = 60.0
 
     auth_issuer: Annotated[str, Field(min_length=1)]
     auth_audience: Annotated[str, Field(min_length=1)]
@@ -115,10 +128,16 @@ class ServiceSettings(EdgeSettings):
         """
         found: dict[str, str] = {}
         for name in type(self).model_fields:
+            if name == "database_direct_url" and self._is_of_one_role():
+                continue
             values = list(secret_values(getattr(self, name)))
             for number, value in enumerate(values):
                 found[variable_of(type(self), name) + (f"[{number}]" if values[1:] else "")] = value
         return found
+
+    def _is_of_one_role(self) -> bool:
+        """Tell whether both connection strings have one password: of one secret, two ways to one database."""
+        return list(secret_values(self.database_direct_url)) == list(secret_values(self.database_url))
 
     @model_validator(mode="after")
     def _erased_users_are_recognised(self) -> Self:

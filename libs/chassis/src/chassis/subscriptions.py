@@ -8,7 +8,6 @@ and encode each event anew, which keeps integers up to 2^53 only, and what is no
 """
 
 import base64
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -21,14 +20,13 @@ from starlette.responses import JSONResponse, Response
 
 from chassis.consumer import Effect, EventConsumer, KeepFailed, Record
 from chassis.database import Database
-from chassis.errors import ForbiddenError
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
 from chassis.logging import get_logger
+from chassis.sidecar import refuse_all_but_the_sidecar
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 TASKS_ROUTE: Final = "/events/tasks/bulk"
 """Says `bulk`: were a subscription for single events to meet this handler, its answer would mean success."""
-APP_TOKEN_HEADER: Final = "dapr-api-token"  # noqa: S105 (a header name)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -133,17 +131,6 @@ def subscribe_to_tasks(
         bulk=bulk,
     )
     return dapr_app
-
-
-def refuse_all_but_the_sidecar(request: Request, app_api_token: str) -> None:
-    """Let nobody deliver events but who has the token that daprd was given.
-
-    Raises:
-        ForbiddenError: It is not that one.
-    """
-    given = request.headers.get(APP_TOKEN_HEADER, "")
-    if not hmac.compare_digest(given.encode(), app_api_token.encode()):
-        raise ForbiddenError("Only the Dapr sidecar may deliver events.")
 
 
 async def _consume(consumer: EventConsumer, body: bytes) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ Nothing here is imported by a service. Databases come from `devstack.testing`.
 import asyncio
 import base64
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +24,8 @@ from starlette.types import ASGIApp
 from chassis.correlation import new_id
 from chassis.dead_letters.delivery import DEAD_LETTERS_ROUTE
 from chassis.settings import ServiceSettings
-from chassis.subscriptions import APP_TOKEN_HEADER, TASKS_ROUTE
+from chassis.sidecar import APP_TOKEN_HEADER
+from chassis.subscriptions import TASKS_ROUTE
 from task_events import (
     CONTENT_TYPE,
     Actor,
@@ -54,13 +56,17 @@ def settings_for(settings_class: type[SettingsT], database_url: str = _REFUSED_U
 
     Args:
         settings_class: The service's own.
-        database_url: The test's database; without one, a port where nothing listens.
+        database_url: The test's database; without one, a port where nothing listens. Where the tests are run through
+            a pooler (`make test-pooler`), the service gets there through it.
         more: Settings of the service itself, or others to override.
     """
+    server, _, pooler = os.environ.get("TASKWIRE_TEST_POOLED_PORTS", "").partition(":")
+    pooled = bool(server) and f":{server}/" in database_url
     given: dict[str, object] = {
         "environment": "development",
         "port": 8000,
-        "database_url": database_url,
+        "database_url": database_url.replace(f":{server}/", f":{pooler}/") if pooled else database_url,
+        "database_pooler": "transaction" if pooled else "none",
         "auth_issuer": ISSUER,
         "auth_audience": AUDIENCE,
         "auth_hs256_secret": HS256_SECRET,

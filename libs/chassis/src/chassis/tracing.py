@@ -7,7 +7,7 @@ the same, so logs and events can be joined.
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Span as WritableSpan
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from starlette.types import Scope
 from typing_extensions import override
@@ -128,3 +128,38 @@ def detached_span(
         raise
     finally:
         span.end()
+
+
+@contextmanager
+def joint_span(name: str, spans: Sequence[Span]) -> Iterator[None]:
+    """Open a span for work that is done once for several others, and make it the current one.
+
+    For one of them it is its child. For more it begins a trace of its own, and links lead there and back: a span has
+    one parent, and the work belongs to all of them alike. Nothing is opened where nobody would see it.
+
+    Args:
+        name: Of the span.
+        spans: Those the work is done for. The SDK keeps 128 links (`OTEL_SPAN_LINK_COUNT_LIMIT`); the links back, which
+            are what one follows, are one in each span.
+    """
+    if not exports_spans():
+        yield
+        return
+    alone = len(spans) == 1
+    with _tracer.start_as_current_span(
+        name,
+        context=trace.set_span_in_context(spans[0]) if alone else Context(),
+        kind=SpanKind.INTERNAL,
+        links=[] if alone else [Link(span.get_span_context()) for span in spans],
+        attributes={"messaging.batch.message_count": len(spans)},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as joint:
+        if not alone:
+            for span in spans:
+                span.add_link(joint.get_span_context())
+        try:
+            yield
+        except BaseException as error:
+            joint.set_status(StatusCode.ERROR, type(error).__name__)  # its message may quote what was written
+            raise

@@ -16,7 +16,7 @@ from task_events.cloudevents import (
     describe_invalid,
     encode_stored_event,
 )
-from task_events.models import ACCOUNT_CONTRACT_VERSION
+from task_events.models import ACCOUNT_CONTRACT_VERSION, MAX_BIGINT
 from task_events.topics import ACCOUNT_CONFIRMATIONS_TOPIC, ACCOUNTS_TOPIC
 
 MAX_USER_ID_CHARS: Final = 255
@@ -46,6 +46,13 @@ class ErasureRequestedData(_AccountEventData):
 
     requested_at: Annotated[AwareDatetime, Field(description="When the user asked for it")]
     attempt: Annotated[int, Field(ge=1, description="1, and more when it is asked again")]
+    engagements: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MAX_BIGINT)], ...],
+        Field(
+            description="Engagements that end with this user, who was the last one in them: what belongs to "
+            "`engagement:ID` is to be erased as what is theirs. Since 1.1"
+        ),
+    ] = ()
 
 
 class ErasureConfirmedData(_AccountEventData):

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 CONTRACT_VERSION = "1.2"
 """`major.minor` of this contract. A new minor only adds; consumers accept any minor of their major."""
 
-ACCOUNT_CONTRACT_VERSION = "1.0"
+ACCOUNT_CONTRACT_VERSION = "1.1"
 """The same of the contract of `accounts`, which goes its own way."""
 
 

@@ -1,4 +1,4 @@
-"""`python -m notifier serve|migrate`."""
+"""`python -m notifier serve|migrate|wait-for-schema`."""
 
 from chassis.service import run_service
 from notifier.app import create_app

@@ -1,4 +1,4 @@
-"""`python -m task_api serve|migrate|reencrypt`."""
+"""`python -m task_api serve|migrate|wait-for-schema|reencrypt`."""
 
 from chassis.service import run_service
 from task_api.app import create_app

@@ -26,7 +26,7 @@ from task_api.engagements.invitation_routes import router as invitations_router
 from task_api.engagements.invitations import InvitationService
 from task_api.engagements.routes import router as engagements_router
 from task_api.engagements.service import EngagementService
-from task_api.erasure.gate import AccountErasedError, ErasedGate, install_refusal
+from task_api.erasure.gate import AccountErasedError, ErasedGate, ending_streams_of_erased, install_refusal
 from task_api.erasure.routes import router as erasure_router
 from task_api.erasure.saga import Pace, Saga
 from task_api.erasure.service import Confirmations, Erasures
@@ -103,7 +103,6 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         ending = EngagementEnding(app.state.database, TaskClearance(outbox))
         app.state.engagement_service, app.state.invitation_service = EngagementService(ending), InvitationService()
         app.state.comment_service = CommentService(tasks, cursors)
-        app.state.quick_add = QuickAdd(tasks)
         app.state.calendar_feeds = CalendarFeeds(app.state.database)
         app.state.api_keys, uses = ApiKeys(settings.peppers, cursors), KeyUses()
         app.state.api_key_authenticator = ApiKeyAuthenticator(app.state.database, settings.peppers, uses)
@@ -125,8 +124,9 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         app.state.at_stop.append(live.end_streams)
         keys = settings.keyring
         app.state.profiles, app.state.account_export = Profiles(keys), AccountExport(app.state.database, keys)
+        app.state.quick_add = QuickAdd(tasks, app.state.profiles, app.state.database)
         app.state.account_gate = gate = ErasedGate(app.state.database, erased, trusted_for=settings.erasure_settle / 2)
-        app.state.erasures = Erasures(outbox, erased, gate)
+        app.state.erasures = Erasures(outbox, erased, gate, app.state.engagement_service)
         pace = Pace(settings.erasure_settle, settings.erasure_ask_again, settings.erasure_alarm)
         saga = Saga(app.state.database, outbox, pace)
         try:
@@ -143,6 +143,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
                     uses.writing(app.state.database),
                     forgetting_keys(app.state.database),
                     ending_streams(app.state.database, live),
+                    ending_streams_of_erased(gate, live),
                 ):
                     await stack.enter_async_context(background)
                 yield

@@ -65,12 +65,17 @@ class ApiViolation:
 
 
 def promised(document: dict[str, Any]) -> Schema:
-    """Leave out of a document what may change: words and examples. The codes of errors are kept."""
+    """Leave out of a document what may change: words, examples, and what answers that are shared are called.
+
+    The codes of errors are kept.
+    """
     kept = {name: _without_words(document[name], named=name == "paths") for name in ("info", "paths", "components")}
+    kept["components"].pop("responses", None)
     for path, item in document["paths"].items():
         for method in item.keys() & {*_METHODS}:
             for status, response in item[method]["responses"].items():
-                kept["paths"][path][method]["responses"][status][_CODES] = _codes(response)
+                answer = resolved(document, response)
+                kept["paths"][path][method]["responses"][status] = _without_words(answer) | {_CODES: _codes(answer)}
     return {"openapi": document["openapi"], **kept}
 
 

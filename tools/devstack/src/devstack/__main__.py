@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     dlq = verbs.add_parser("dlq", help="list, show, redrive and discard dead letters")
     for name in ("service", "id", "redrive", "discard", "note"):
         dlq.add_argument(f"--{name}", default=setting(name.upper(), ""))
+    backup = verbs.add_parser("backup", help="dump the databases of a running stack")
+    backup.add_argument("--to", default=setting("TO", ""))
+    restore = verbs.add_parser("restore", help="put a backup back, and compare")
+    restore.add_argument("--backup", default=setting("FROM", ""))
     for verb in ("stop", "start", "wait"):
         part = verbs.add_parser(verb, help=f"{verb} one part of a running stack")
         part.add_argument("--part", default=setting("PART", ""))

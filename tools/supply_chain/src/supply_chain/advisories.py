@@ -9,12 +9,19 @@ from typing import Any, Final
 
 import requests
 from packaging.version import Version
-from pip_audit._service import PyPIService, ResolvedDependency, ServiceError, VulnerabilityService
+from pip_audit._service import (
+    PyPIService,
+    ResolvedDependency,
+    ServiceError,
+    VulnerabilityResult,
+    VulnerabilityService,
+)
 
 from supply_chain.exceptions import Exceptions
 
 _TIMEOUT: Final = 10
 _AT_ONCE: Final = 8
+_GIVES_UP_AFTER: Final = 16
 _RELEASE: Final = re.compile(r"(?P<package>.+)/(?P<version>[^/]+)/json")
 _NOT_FOUND: Final = 404
 
@@ -25,9 +32,9 @@ class Verdict:
 
     Attributes:
         checked: How many were asked about and known.
-        unknown: Those the source knows nothing of, in this version.
+        unknown: Those the source knows nothing of, in this version, or could not be asked about.
         problems: What must be repaired.
-        unreachable: Why nothing is known at all.
+        unreachable: Why some could not be asked about.
     """
 
     checked: int = 0
@@ -65,17 +72,33 @@ def index_service(cache: Path) -> VulnerabilityService:
     return service
 
 
+class _Asking:
+    """Asks one after the other, until it is clear that nobody answers."""
+
+    def __init__(self, service: VulnerabilityService) -> None:
+        self._service = service
+        self.failures: list[str] = []
+
+    def about(self, dependency: ResolvedDependency) -> list[VulnerabilityResult] | None:
+        """Give what is known of a dependency; None when nothing is."""
+        if len(self.failures) >= _GIVES_UP_AFTER:
+            return None
+        try:
+            answered, vulnerabilities = self._service.query(dependency)
+        except (ServiceError, requests.RequestException) as error:
+            self.failures.append(f"{type(error).__name__}: {error}".partition("\n")[0][:200])
+            return None
+        return None if answered.is_skipped() else vulnerabilities
+
+
 def audit(dependencies: list[ResolvedDependency], service: VulnerabilityService, accepted: Exceptions) -> Verdict:
-    """Ask about every dependency; what cannot be asked is no problem, but is told."""
-    verdict = Verdict()
-    try:
-        with ThreadPoolExecutor(_AT_ONCE) as at_once:
-            answers = list(at_once.map(service.query, dependencies))
-    except (ServiceError, requests.RequestException) as error:
-        verdict.unreachable = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        return verdict
-    for asked, (answered, vulnerabilities) in zip(dependencies, answers, strict=True):
-        if answered.is_skipped():
+    """Ask about every dependency; what cannot be asked is no problem, but is told. It hides nothing of the others."""
+    asking, verdict = _Asking(service), Verdict()
+    with ThreadPoolExecutor(_AT_ONCE) as at_once:
+        answers = list(at_once.map(asking.about, dependencies))
+    verdict.unreachable = next(iter(asking.failures), None)
+    for asked, vulnerabilities in zip(dependencies, answers, strict=True):
+        if vulnerabilities is None:
             verdict.unknown.append(asked.name)
             continue
         verdict.checked += 1

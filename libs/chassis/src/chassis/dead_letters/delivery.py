@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.responses import JSONResponse, Response
 
-from chassis.consumer import Effect, KeepFailed, Record, Status, apply_events
+from chassis.consumer import Effect, KeepFailed, Record, apply_events
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.dead_letters import service
 from chassis.dead_letters.envelope import origin_of, original_body
@@ -24,7 +24,7 @@ from chassis.erased_subjects import ErasedSubjects
 from chassis.inbox import ReceivedEvent
 from chassis.logging import get_logger
 from chassis.periodic import repeating
-from chassis.subscriptions import refuse_all_but_the_sidecar
+from chassis.sidecar import Status, refuse_all_but_the_sidecar
 from task_events import TaskEvent
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 

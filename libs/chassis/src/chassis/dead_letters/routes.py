@@ -19,6 +19,7 @@ from chassis.dead_letters.service import (
     RedriveFailedError,
 )
 from chassis.errors import ForbiddenError, documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
 
 _EVERY: Final = documented(ForbiddenError)
@@ -26,7 +27,7 @@ _ONE: Final = documented(ForbiddenError, DeadLetterNotFoundError)
 _DISCARD: Final = documented(ForbiddenError, DeadLetterNotFoundError, DeadLetterClosedError)
 _REDRIVE: Final = documented(ForbiddenError, DeadLetterNotFoundError, DeadLetterClosedError, RedriveFailedError)
 
-router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
+router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=GuardedRoute)
 
 
 def get_filter(

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
@@ -21,6 +21,7 @@ from chassis.identity.subjects import is_subject
 from chassis.logging import get_logger
 from chassis.rate_limits.admission import admit
 
+_CALLER: Final = "taskwire.caller"
 _logger = get_logger(__name__)
 # These declare the schemes in the OpenAPI document; the header itself is read by the authenticators.
 _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="JWT of the identity provider, or an API key")
@@ -94,6 +95,25 @@ async def get_current_user(
         UnauthenticatedError: No credential, or one that does not hold.
         RateLimitedError: The caller has used up a budget.
     """
+    return await caller_of(request)
+
+
+async def caller_of(request: Request) -> Principal:
+    """Give the verified caller of a request, who is verified and counted once, however often that is asked.
+
+    Raises:
+        UnauthenticatedError: No credential, or one that does not hold.
+        RateLimitedError: The caller has used up a budget.
+    """
+    known: Principal | None = request.scope.get(_CALLER)
+    if known is None:
+        known = await _verified(request)
+        await admit(request.scope, known.id)
+        request.scope[_CALLER] = known
+    return known
+
+
+async def _verified(request: Request) -> Principal:
     lines = request.headers.getlist("Authorization")
     if len(lines) > 1:  # whoever stands before us may have read the other one
         raise UnauthenticatedError("Send one `Authorization` header.")
@@ -110,7 +130,6 @@ async def get_current_user(
                 raise UnauthenticatedError(str(error), challenge=challenge) from error
             if not is_subject(principal.id):
                 raise UnauthenticatedError("The credential is of nobody who can be a user.")
-            await admit(request.scope, principal.id)
             return principal
     raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", challenge="Bearer")
 
@@ -181,10 +200,14 @@ def operations_of(routes: Sequence[BaseRoute]) -> Iterator[GuardedOperation]:
     """Give every operation below some routes, with its guards: its own and those of what it depends on."""
     for context in iter_route_contexts(routes):
         dependant = getattr(context, "dependant", None)
-        calls = _calls(dependant) if isinstance(dependant, Dependant) else ()
-        guards = tuple(dict.fromkeys(call for call in calls if isinstance(call, Guard)))
+        guards = guards_of(dependant) if isinstance(dependant, Dependant) else ()
         operation_id = str(getattr(context, "unique_id", context.name))
         yield GuardedOperation(str(context.path), tuple(sorted(context.methods or ())), operation_id, guards)
+
+
+def guards_of(dependant: Dependant) -> tuple[Guard, ...]:
+    """Give the guards of a route: its own and those of what it depends on."""
+    return tuple(dict.fromkeys(call for call in _calls(dependant) if isinstance(call, Guard)))
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

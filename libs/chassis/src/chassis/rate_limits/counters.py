@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from limits import RateLimitItem
 from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter
 from prometheus_client import Counter
 from valkey.asyncio.connection import BlockingConnectionPool
 from valkey.exceptions import ValkeyError
@@ -50,25 +50,33 @@ class Counters(Protocol):
 
 
 class _Counting:
-    """The sliding window counter of `limits` on one of its storages."""
+    """The moving window of `limits` on one of its storages."""
 
-    def __init__(self, storage: BoundedMemoryStorage | RedisStorage) -> None:
-        self._storage = storage
-        self._strategy = SlidingWindowCounterRateLimiter(storage)
+    def __init__(self, storage: BoundedMemoryStorage | RedisStorage, clock: Callable[[], float]) -> None:
+        """Say what counts.
+
+        Args:
+            storage: Where times are kept.
+            clock: The one that they are of.
+        """
+        self._storage, self._clock = storage, clock
+        self._strategy = MovingWindowRateLimiter(storage)
 
     async def take(self, item: RateLimitItem, key: str) -> bool:
         return await self._strategy.hit(item, key)
 
     async def look(self, item: RateLimitItem, key: str) -> Window:
         seconds = item.get_expiry()
-        return Window(item.amount, seconds, *await self._storage.get_sliding_window(item.key_for(key), seconds))
+        oldest, counted = await self._storage.get_moving_window(item.key_for(key), item.amount, seconds)
+        return Window(item.amount, seconds, counted, oldest + seconds - self._clock())
 
 
 class LocalCounters(_Counting):
     """Counters of this replica alone."""
 
     def __init__(self, storage: BoundedMemoryStorage | None = None) -> None:
-        super().__init__(storage or BoundedMemoryStorage())
+        storage = storage or BoundedMemoryStorage()
+        super().__init__(storage, storage.clock)
 
     async def spent_for(self, item: RateLimitItem, key: str) -> int:
         """Give the seconds until one more is let through; 0 when it is now."""
@@ -93,7 +101,8 @@ class SharedCounters:
         self._pool = BlockingConnectionPool.from_url(address, max_connections=_MAX_CONNECTIONS, timeout=None)
         options: dict[str, Any] = {"connection_pool": self._pool}  # `limits` forgot it in its types
         self._there = _Counting(
-            RedisStorage(f"async+{address}", key_prefix=_KEY_PREFIX.format(service=service), **options)
+            RedisStorage(f"async+{address}", key_prefix=_KEY_PREFIX.format(service=service), **options),
+            time.time,  # `limits` sends it along: replicas count together as well as their clocks agree
         )
         self._here = LocalCounters()
         self._call = ResilientCall(

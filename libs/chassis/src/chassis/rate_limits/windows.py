@@ -1,8 +1,7 @@
-"""What a sliding window counter says: how much is left, and when there is more.
+"""What a moving window says: how much is left, and when there is more.
 
-The counter knows two windows of fixed length, the current one and the one before, and takes the requests of the
-earlier one to be spread evenly: at a quarter into the current window three quarters of them still count. That is two
-numbers for each caller instead of a time for each request.
+Each request that was let through is known by its time and counts for as long as the window is: so there is no span of
+that length with more than the budget in it, wherever it begins.
 """
 
 import math
@@ -11,47 +10,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """The state of one counter. Times in seconds.
+    """The state of one window. Times in seconds.
 
     Attributes:
-        quota: Requests in `seconds`.
+        quota: Requests in any `seconds`.
         seconds: Length of the window.
-        previous: Requests in the window before.
-        previous_ttl: How long they still count, less and less.
-        current: Requests in this window.
-        current_ttl: How long these will count; `seconds` less than that is what is left of this window.
+        counted: Requests in the last `seconds`.
+        oldest_ends_in: How long the first of these still counts.
     """
 
     quota: int
     seconds: int
-    previous: int
-    previous_ttl: float
-    current: int
-    current_ttl: float
+    counted: int
+    oldest_ends_in: float
 
     @property
     def remaining(self) -> int:
         """Requests that would be let through now."""
-        counted = math.floor(self.previous * self.previous_ttl / self.seconds) + self.current
-        return max(0, self.quota - counted)
+        return max(0, self.quota - self.counted)
 
     @property
     def wait(self) -> int:
         """Whole seconds after which one more request is let through, if none comes between; 0 when it is now."""
-        if self.remaining:
-            return 0
-        if self.current < self.quota:  # once enough of the window before has gone
-            needed = self.seconds * (self.quota - self.current) / self.previous
-            seconds = self.previous_ttl - needed
-        else:  # once this window has become the one before, and a part of that has gone
-            seconds = self._left_of_this_window + self.seconds - self.seconds * self.quota / self.current
-        return math.floor(max(0.0, seconds)) + 1  # at the very moment it is still counted
+        return 0 if self.remaining else self.resets_after
 
     @property
     def resets_after(self) -> int:
-        """Whole seconds until there is more: as `wait` where nothing is left, else until the next window begins."""
-        return self.wait or max(1, math.ceil(self._left_of_this_window))
-
-    @property
-    def _left_of_this_window(self) -> float:
-        return self.current_ttl - self.seconds if self.current_ttl > self.seconds else self.current_ttl or self.seconds
+        """Whole seconds after which there is one more than now; the length of the window where nothing is counted."""
+        if not self.counted:
+            return self.seconds
+        return math.floor(max(0.0, self.oldest_ends_in)) + 1  # at the very moment it is still counted

@@ -5,7 +5,10 @@ as `GET /api/v1/audit/entries` gives them to an auditor, in the order of `sequen
 
 1. `content_hash`: take `salt`, `owner_id`, `actor`, `changes`, `task` and `corr_id` as one JSON object, serialise it by
    RFC 8785 (JSON Canonicalization Scheme), and take the SHA-256 of those bytes, as 64 lower-case hexadecimal digits.
-2. `hash`: take the other members of the entry but `hash` itself (`content_hash` and `prev_hash` are among them).
+   Where there is an `actor_hash`, because somebody else than the owner made the change, take it in place of `actor`; it
+   is the same of `{"salt": actor_salt, "actor": actor}`.
+2. `hash`: take the members of the entry that are named neither in step 1 nor `hash` itself (`content_hash` and
+   `prev_hash` are among them).
    Write `sequence`, `task_id` and `task_version` as strings of decimal digits (`7` becomes `"7"`): they are 64-bit
    integers, and RFC 8785 knows only what an IEEE 754 double holds exactly. Serialise and digest as above.
 3. `prev_hash` is the `hash` of the entry before, 64 zeros for the first, whose `sequence` is 1; each further
@@ -15,7 +18,8 @@ What is about people is in the content, which the chain holds only by its digest
 and the chain still holds. The salt is random, so what was erased cannot be found again by guessing. Where an owner was
 erased, `owner_id` and `actor` are `erased`, `changes` and `task` are `{}`, `salt` and `corr_id` are empty: leave step 1
 out for such an entry, and take its `content_hash` as it is. Where somebody else who had changed the task was erased,
-only `actor` and `salt` are: the chain holds, but nothing proves the rest of that content any more.
+`actor` is `erased` and `actor_salt` is empty: take the `actor_hash` as it is, and it still proves the rest. An entry
+without one, from before there were any, has no `salt` then: nothing proves the rest of its content any more.
 
 Times are text, RFC 3339 in UTC with six digits of a second and `Z` (`2026-03-01T08:30:00.123456Z`). Inside
 `changes` and `task`, numbers of more than 2^53 - 1 either way, which a double may not hold exactly, were
@@ -36,7 +40,7 @@ from typing import Final, Protocol
 import rfc8785
 from pydantic import JsonValue
 
-from chassis.erased_subjects import ERASED
+from chassis.identity import ERASED
 from task_events import utc_text
 
 _MAX_EXACT: Final = 2**53 - 1
@@ -83,6 +87,10 @@ class ChainedEntry(Protocol):
     @property
     def salt(self) -> str: ...  # noqa: D102
     @property
+    def actor_salt(self) -> str | None: ...  # noqa: D102
+    @property
+    def actor_hash(self) -> str | None: ...  # noqa: D102
+    @property
     def content_hash(self) -> str: ...  # noqa: D102
     @property
     def recorded_at(self) -> datetime: ...  # noqa: D102
@@ -128,11 +136,12 @@ def content_hash(entry: ChainedEntry) -> str:
     Raises:
         ValueError: The content holds something that no stored entry can hold, so it was tampered with.
     """
+    by: dict[str, JsonValue] = {"actor": entry.actor}
     return _digest(
         {
             "salt": entry.salt,
             "owner_id": entry.owner_id,
-            "actor": entry.actor,
+            **(by if entry.actor_hash is None else {"actor_hash": entry.actor_hash}),
             "changes": dict(entry.changes),
             "task": dict(entry.task),
             "corr_id": entry.corr_id,
@@ -140,8 +149,13 @@ def content_hash(entry: ChainedEntry) -> str:
     )
 
 
+def actor_hash(entry: ChainedEntry) -> str:
+    """Compute what the digest of an entry's actor must be; its own `actor_hash` is not looked at."""
+    return _digest({"salt": entry.actor_salt, "actor": entry.actor})
+
+
 def new_salt() -> str:
-    """Make the salt of an entry: 128 random bits, in hexadecimal digits."""
+    """Make a salt of an entry: 128 random bits, in hexadecimal digits."""
     return secrets.token_hex(16)
 
 
@@ -197,19 +211,26 @@ def _problems(entry: ChainedEntry, last: Head) -> list[str]:
     if _is_erased(entry):
         return problems + _hash_problems(entry)
     try:
-        intact = entry.content_hash == content_hash(entry)
+        intact = entry.content_hash == content_hash(entry) and _names_its_actor(entry)
     except ValueError as error:
         return [*problems, f"the content cannot be hashed: {error}"]
     if not intact:
-        only_actor = entry.actor == ERASED and not entry.salt
+        only_actor = entry.actor == ERASED and not entry.salt and entry.actor_hash is None
         problems.append(_UNPROVEN if only_actor else "the content does not fit its content_hash")
     return problems + _hash_problems(entry)
+
+
+def _names_its_actor(entry: ChainedEntry) -> bool:
+    """Tell whether the actor is who it was, or was erased; without a digest of its own the content tells."""
+    if entry.actor_hash is None:
+        return not entry.actor_salt
+    return (entry.actor, entry.actor_salt) == (ERASED, "") or entry.actor_hash == actor_hash(entry)
 
 
 def _is_erased(entry: ChainedEntry) -> bool:
     """Tell whether nothing is left of the content, so that there is nothing to check and nothing to be forged."""
     left = (entry.salt, entry.corr_id, dict(entry.changes), dict(entry.task), entry.owner_id, entry.actor)
-    return left == ("", "", {}, {}, ERASED, ERASED)
+    return left == ("", "", {}, {}, ERASED, ERASED) and not entry.actor_salt
 
 
 def _hash_problems(entry: ChainedEntry) -> list[str]:

@@ -25,6 +25,8 @@ class AuditEntry(Model, table=True):
         CheckConstraint("task_id >= 1", name="task_id"),
         CheckConstraint("task_version >= 1", name="task_version"),
         CheckConstraint(f"content_hash ~ {_SHA256}", name="content_hash"),
+        CheckConstraint(f"actor_hash ~ {_SHA256}", name="actor_hash"),
+        CheckConstraint("(actor_salt IS NULL) = (actor_hash IS NULL)", name="actor_salt"),
         CheckConstraint(f"prev_hash ~ {_SHA256}", name="prev_hash"),
         CheckConstraint(f"hash ~ {_SHA256}", name="hash"),
         # Serves the list of one's own entries, oldest first, and its count.
@@ -54,6 +56,9 @@ class AuditEntry(Model, table=True):
     prev_hash: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     hash: str = Field(sa_column=Column(Text, nullable=False))
     erased_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True)))
+    # Of somebody else than the owner, so that they can be erased and the rest stays proven.
+    actor_salt: str | None = Field(default=None, sa_column=Column(Text))
+    actor_hash: str | None = Field(default=None, sa_column=Column(Text))
 
 
 @dataclass
@@ -77,6 +82,8 @@ class NewEntry:
     prev_hash: str
     hash: str
     erased_at: datetime | None = None
+    actor_salt: str | None = None
+    actor_hash: str | None = None
 
 
 class ChainHead(Model, table=True):

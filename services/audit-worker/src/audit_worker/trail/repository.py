@@ -11,11 +11,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.chain import Head
 from audit_worker.trail.models import AuditEntry, NewEntry
-from chassis.erased_subjects import ERASED
+from chassis.identity import ERASED
 from task_events import utc_text
 
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
 _LOCK_HEAD: Final = text("SELECT sequence, hash, clock_timestamp() FROM chain_head WHERE id = 1 FOR UPDATE")
+_HEAD: Final = text("SELECT sequence, hash FROM chain_head WHERE id = 1")
 # One statement, one parameter for all rows: its text, and so its plan, is the same for every size of a batch.
 _APPEND: Final = text(
     """
@@ -34,13 +35,15 @@ _VERSIONS_TAKEN: Final = text(
 _ERASE_OWN: Final = text(
     """
     UPDATE audit_entries SET owner_id = :erased, actor = :erased, changes = '{}', task = '{}', corr_id = '', salt = '',
-        erased_at = clock_timestamp()
+        actor_salt = CASE WHEN actor_salt IS NOT NULL THEN '' END, erased_at = clock_timestamp()
     WHERE sequence = ANY (ARRAY(SELECT sequence FROM audit_entries WHERE owner_id = :subject LIMIT :limit))
     """
 )
 _ERASE_ACTOR: Final = text(
     """
-    UPDATE audit_entries SET actor = :erased, salt = '', erased_at = clock_timestamp()
+    UPDATE audit_entries SET actor = :erased, erased_at = clock_timestamp(),
+        salt = CASE WHEN actor_hash IS NULL THEN '' ELSE salt END,
+        actor_salt = CASE WHEN actor_salt IS NOT NULL THEN '' END
     WHERE sequence = ANY (
         ARRAY(SELECT sequence FROM audit_entries WHERE actor = :subject AND actor <> owner_id LIMIT :limit)
     )
@@ -72,6 +75,11 @@ class TrailRepository:
         connection = await self._session.connection()
         sequence, digest, now = (await connection.execute(_LOCK_HEAD)).one()
         return Head(sequence, digest), now
+
+    async def head(self) -> Head:
+        """Give the end of the chain as it is now."""
+        connection = await self._session.connection()
+        return Head(*(await connection.execute(_HEAD)).one())
 
     async def append(self, entries: Sequence[NewEntry], head: Head) -> None:
         """Add entries in one statement and move the head, which the transaction must hold, to the last of them."""

@@ -12,6 +12,10 @@ def _as_utc_text(moment: datetime) -> str:
     return utc_text(moment)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 # As the chain hashes them, so that an entry can be verified as it was served.
 HashedTime = Annotated[AwareDatetime, PlainSerializer(_as_utc_text), Field(json_schema_extra={"format": "date-time"})]
 Sha256 = Annotated[
@@ -62,8 +66,24 @@ class AuditEntryOut(BaseModel):
             examples=["5b0e8a4f6f0b4f0f9d3c1a7e2b6d8c90"],
         ),
     ]
+    actor_salt: Annotated[
+        str | None,
+        Field(
+            exclude_if=_is_none,
+            description="random; empty once the actor was erased; absent where the owner made the change",
+            examples=["c1d0e2f3a4b5968778695a4b3c2d1e0f"],
+        ),
+    ] = None
+    actor_hash: Annotated[
+        Sha256 | None,
+        Field(
+            exclude_if=_is_none,
+            description="SHA-256 over actor_salt and actor, by RFC 8785; absent where the owner made the change",
+        ),
+    ] = None
     content_hash: Annotated[
-        Sha256, Field(description="SHA-256 over salt, owner_id, actor, changes, task and corr_id, by RFC 8785")
+        Sha256,
+        Field(description="SHA-256 over salt, owner_id, actor (or actor_hash), changes, task, corr_id: RFC 8785"),
     ]
     prev_hash: Annotated[Sha256, Field(description="`hash` of the entry before; 64 zeros in the first")]
     hash: Annotated[Sha256, Field(description="SHA-256 over the members that are not content, by RFC 8785")]

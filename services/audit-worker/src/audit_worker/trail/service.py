@@ -9,11 +9,11 @@ from prometheus_client import Counter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from audit_worker.trail.auth import visible_owner
-from audit_worker.trail.chain import Head, content_hash, entry_hash, exact_object, new_salt
+from audit_worker.trail.chain import Head, actor_hash, content_hash, entry_hash, exact_object, new_salt
 from audit_worker.trail.models import AuditEntry, NewEntry
 from audit_worker.trail.repository import TrailRepository
-from chassis.erased_subjects import ERASED, ErasedSubjects
-from chassis.identity import Principal
+from chassis.erased_subjects import ErasedSubjects
+from chassis.identity import ERASED, Principal
 from chassis.inbox import ReceivedEvent, Verdict
 from chassis.logging import get_logger
 from chassis.pagination import Page, cut_page, decode_cursor
@@ -66,13 +66,14 @@ class Recorder:
 
 def _without(erased: AbstractSet[str], entry: NewEntry) -> NewEntry:
     """Take the erased out of an entry that is chained already: its digest stays, and nobody has its salt."""
+    actor_salt = None if entry.actor_salt is None else ""
     if entry.owner_id in erased:
-        gone = replace(entry, owner_id=ERASED, actor=ERASED, changes={}, task={}, corr_id="")
+        gone = replace(entry, owner_id=ERASED, actor=ERASED, changes={}, task={}, corr_id="", salt="")
     elif entry.actor in erased:
         gone = replace(entry, actor=ERASED)
     else:
         return entry
-    return replace(gone, salt="", erased_at=entry.recorded_at)
+    return replace(gone, actor_salt=actor_salt, erased_at=entry.recorded_at)
 
 
 class TrailData:
@@ -125,6 +126,9 @@ def _entry_of(event: TaskEvent, head: Head, now: datetime) -> NewEntry:
         prev_hash=head.hash,
         hash="",
     )
+    if entry.actor != entry.owner_id:
+        entry.actor_salt = new_salt()
+        entry.actor_hash = actor_hash(entry)
     entry.content_hash = content_hash(entry)
     entry.hash = entry_hash(entry)
     return entry

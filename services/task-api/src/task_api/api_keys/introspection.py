@@ -14,6 +14,7 @@ from chassis.paths import INTROSPECTION_PATH
 from task_api.api_keys.authenticator import ApiKeyAuthenticator
 from task_api.settings import TaskApiSettings
 
+_MAX_FIELDS: Final = 10
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
 router = APIRouter(include_in_schema=False)
@@ -53,7 +54,10 @@ async def introspect_api_key(
 
 
 async def _token(request: Request) -> str:
-    form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10)
+    try:
+        form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        form = {}
     if len(form.get("token", ())) != 1:
         message = "Field required, once, in a form"
         raise InvalidInputError(f"token: {message}", errors=[FieldProblem(field="token", message=message)])

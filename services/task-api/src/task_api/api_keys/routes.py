@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, Page
 from task_api.api_keys.auth import ApiKeyManage
 from task_api.api_keys.schemas import ApiKeyCreate, ApiKeyIssued, ApiKeyOut, ApiKeyPatch, ApiKeyRotation
@@ -24,7 +25,7 @@ from task_api.tasks.list_parameters import MAX_PAGE
 
 _ONE: Final = documented(ApiKeyForbiddenError, ApiKeyNotFoundError)
 
-router = APIRouter(prefix="/api-keys", tags=["api keys"])
+router = APIRouter(prefix="/api-keys", tags=["api keys"], route_class=GuardedRoute)
 
 
 def get_api_keys(request: Request) -> ApiKeys:

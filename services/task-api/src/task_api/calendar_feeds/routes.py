@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response, 
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, Page
 from chassis.paths import API_PREFIX
 from task_api.calendar_feeds.auth import CalendarFeedRead, CalendarFeedWrite
@@ -29,7 +30,7 @@ _A_CALENDAR: Final = (
     "UID:0d5c8d7e-6c5e-5b0e-9d55-2f6d6f6c8d11\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
 )
 
-router = APIRouter(tags=["calendar feeds"])
+router = APIRouter(tags=["calendar feeds"], route_class=GuardedRoute)
 
 
 class CalendarResponse(Response):

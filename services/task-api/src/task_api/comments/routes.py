@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, Page
 from task_api.comments.answers import (
     DELETES_COMMENT,
@@ -38,7 +39,7 @@ _CHANGED = documented(CommentForbiddenError, EngagementForbiddenError, CommentNo
 _TASK = documented(TaskForbiddenError, TaskNotFoundError)
 _WRITTEN = documented(TaskForbiddenError, EngagementForbiddenError, TaskNotFoundError)
 
-router = APIRouter(tags=["comments"])
+router = APIRouter(tags=["comments"], route_class=GuardedRoute)
 
 
 def get_comment_service(request: Request) -> CommentService:

@@ -15,10 +15,10 @@ _NEXT: Final = text(
     LIMIT 1
     """
 )
-# From now on nothing says who was in it.
+# From now on nothing says who was in it, nor what it was.
 _END: Final = text(
     """
-    UPDATE engagements SET ended_at = now(), deleted_by = NULL, deleted_corr_id = NULL, last_members = NULL
+    UPDATE engagements SET ended_at = now(), name = '', deleted_by = NULL, deleted_corr_id = NULL, last_members = NULL
     WHERE id = :id
     """
 )

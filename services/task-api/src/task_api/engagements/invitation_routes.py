@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, Page
 from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.engagements.answers import done, showing, showing_nothing
@@ -32,7 +33,7 @@ from task_api.tasks.answers import keyed
 _INVITATIONS: Final = "/{engagement_id}/invitations"
 _ENGAGEMENT: Final = (EngagementForbiddenError, EngagementNotFoundError)
 
-router = APIRouter(prefix="/engagements", tags=["engagements"])
+router = APIRouter(prefix="/engagements", tags=["engagements"], route_class=GuardedRoute)
 
 
 def get_invitations(request: Request) -> InvitationService:

@@ -44,7 +44,7 @@ class Engagement(Model, table=True):
     updated_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     deleted_at: datetime | None = Field(default=None, sa_column=Column(_TIMESTAMP))
     # What the events of its tasks must say, which are deleted after it: who did it, in which request, and who was a
-    # member then. Nothing of it is kept when the last task is deleted.
+    # member then. Nothing of it, nor the name, is kept when the last task is deleted.
     deleted_by: str | None = Field(default=None, sa_column=Column(Text))
     deleted_corr_id: str | None = Field(default=None, sa_column=Column(Text))
     last_members: list[str] | None = Field(default=None, sa_column=Column(ARRAY(Text)))

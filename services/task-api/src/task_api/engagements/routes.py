@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
-from chassis.identity import MAX_SUBJECT_CHARS
+from chassis.identity import MAX_SUBJECT_CHARS, GuardedRoute
 from chassis.pagination import MAX_BIGINT, CursorParameter, Page
 from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.engagements.answers import (
@@ -36,7 +36,7 @@ MAX_PAGE: Final = 200
 _ONE: Final = documented(EngagementForbiddenError, EngagementNotFoundError)
 _MEMBER: Final = documented(EngagementForbiddenError, EngagementNotFoundError, MemberNotFoundError)
 
-router = APIRouter(prefix="/engagements", tags=["engagements"])
+router = APIRouter(prefix="/engagements", tags=["engagements"], route_class=GuardedRoute)
 
 
 def get_engagements(request: Request) -> EngagementService:

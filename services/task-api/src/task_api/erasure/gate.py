@@ -6,8 +6,9 @@ pass; that time is shorter than an erasure takes at least, so nobody gets in aft
 """
 
 import time
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, Protocol
 
 from fastapi import FastAPI, Request
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +30,21 @@ class AccountErasedError(ApiError):
     """The account is erased, or being erased: for good."""
 
     status, code = 410, "account_erased"
+
+    def __init__(self) -> None:
+        super().__init__("This account is erased, or being erased; it does not come back.")
+
+
+class OpenStreams(Protocol):
+    """Streams that are open for users."""
+
+    def user_ids(self) -> set[str]:
+        """Give whose streams are open."""
+        ...
+
+    def end_streams_of_users(self, user_ids: Collection[str], why: ApiError) -> None:
+        """End the streams of these users, and tell them why."""
+        ...
 
 
 class ErasedGate:
@@ -56,11 +72,15 @@ class ErasedGate:
         if self._read_at is None or time.monotonic() - self._read_at > self._trusted_for:
             await self.read()
         if self._digests and self._subjects.digest(user.id) in self._digests:
-            raise AccountErasedError("This account is erased, or being erased; it does not come back.")
+            raise AccountErasedError
 
     def close_for(self, digest: bytes) -> None:
         """Refuse a user from now on; other replicas read it."""
         self._digests.add(digest)
+
+    def known_among(self, user_ids: Collection[str]) -> set[str]:
+        """Tell, of what was read last, who of these is erased or being erased."""
+        return {user_id for user_id in user_ids if self._digests and self._subjects.digest(user_id) in self._digests}
 
     async def read(self) -> None:
         """Read who is new: at first all, then those of the last minutes, which is longer than any commit takes."""
@@ -75,6 +95,16 @@ class ErasedGate:
         return repeating("read-erasures", _READ_EVERY, self.read)
 
 
+def ending_streams_of_erased(gate: ErasedGate, streams: OpenStreams) -> AbstractAsyncContextManager[None]:
+    """End the streams of those whom the gate refuses, in the background; their requests were admitted before."""
+
+    async def end() -> None:
+        if erased := gate.known_among(streams.user_ids()):
+            streams.end_streams_of_users(erased, AccountErasedError())
+
+    return repeating("end-streams-of-the-erased", _READ_EVERY, end)
+
+
 def install_refusal(app: FastAPI) -> None:
     """Give callers whom a trigger refused the same answer as those whom the gate refuses."""
 
@@ -82,9 +112,8 @@ def install_refusal(app: FastAPI) -> None:
         original = error.orig if isinstance(error, DBAPIError) else None
         if getattr(original, "sqlstate", None) != REFUSED_SQLSTATE:
             raise error
-        erased = AccountErasedError("This account is erased, or being erased; it does not come back.")
         handler = app.exception_handlers[ApiError]
-        response = handler(request, erased)
+        response = handler(request, AccountErasedError())
         answer: Response = response if isinstance(response, Response) else await response
         return answer
 

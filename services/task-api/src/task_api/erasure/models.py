@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
 from task_api.models import Model
@@ -49,6 +50,10 @@ class AccountErasure(Model, table=True):
     asked_at: datetime = Field(sa_column=Column(_TIMESTAMP, nullable=False))
     # Transactions from this one on cannot have overlooked the request.
     fence_xid: int | None = Field(default=None, sa_column=Column(BigInteger))
+    # Those that ended with the user, who was the last one in them; what is in them goes, too.
+    engagements: list[int] = Field(
+        default_factory=list, sa_column=Column(ARRAY(BigInteger), nullable=False, server_default=text("'{}'"))
+    )
     erased_at: datetime | None = Field(default=None, sa_column=Column(_TIMESTAMP))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from task_api.engagements.spaces import owner_of
 from task_api.erasure.models import AccountErasure, ErasureConfirmation
 
 _ADD: Final = text(
@@ -30,11 +31,11 @@ _CONFIRM: Final = text(
 _OPEN: Final = text("SELECT id FROM account_erasures WHERE erased_at IS NULL ORDER BY requested_at LIMIT :limit")
 _TAKE: Final = text(
     """
-    SELECT number, subject, corr_id, requested_at, attempt,
-           extract(epoch FROM clock_timestamp() - requested_at)::float8,
-           extract(epoch FROM clock_timestamp() - asked_at)::float8,
-           ARRAY(SELECT service FROM account_erasure_confirmations WHERE erasure_id = id),
-           fence_xid IS NOT NULL AND pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= fence_xid
+    SELECT number, subject, engagements, corr_id, requested_at, attempt,
+           extract(epoch FROM clock_timestamp() - requested_at)::float8 AS age,
+           extract(epoch FROM clock_timestamp() - asked_at)::float8 AS asked,
+           ARRAY(SELECT service FROM account_erasure_confirmations WHERE erasure_id = id) AS confirmed,
+           fence_xid IS NOT NULL AND pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= fence_xid AS fenced
     FROM account_erasures WHERE id = :id AND erased_at IS NULL
     FOR UPDATE SKIP LOCKED
     """
@@ -50,17 +51,38 @@ _FENCE: Final = text(
 _ASK_AGAIN: Final = text(
     "UPDATE account_erasures SET attempt = attempt + 1, asked_at = clock_timestamp() WHERE id = :id"
 )
+# In which nobody else was when they were deleted, by the user or with them; not those whose tasks are all deleted.
+_NOTE_ENGAGEMENTS: Final = text(
+    """
+    UPDATE account_erasures SET engagements = ARRAY(
+        SELECT id FROM engagements
+        WHERE deleted_at IS NOT NULL AND ended_at IS NULL
+          AND deleted_by = :subject AND last_members <@ ARRAY[CAST(:subject AS text)]
+        ORDER BY id
+    )
+    WHERE id = :id
+    RETURNING engagements
+    """
+)
+# Events that name the user, and engagements whose tasks are still to be deleted with such events.
 _UNSENT: Final = text(
     """
     SELECT EXISTS (
         SELECT FROM outbox WHERE aggregate_type = 'task'
-          AND (payload->'task'->>'owner_id' = :subject OR payload->'actor'->>'id' = :subject)
+          AND (payload->'task'->>'owner_id' = ANY(:owners) OR payload->'actor'->>'id' = :subject
+               OR jsonb_exists(payload->'recipients', :subject))
+    ) OR EXISTS (
+        SELECT FROM engagements
+        WHERE deleted_at IS NOT NULL AND ended_at IS NULL AND (deleted_by = :subject OR :subject = ANY(last_members))
     )
     """
 )
 _FORGET_REQUESTS: Final = text("DELETE FROM outbox WHERE aggregate_type = 'account_erasure' AND aggregate_id = :number")
 _FINISH: Final = text(
-    "UPDATE account_erasures SET erased_at = clock_timestamp(), subject = NULL, corr_id = '' WHERE id = :id"
+    """
+    UPDATE account_erasures SET erased_at = clock_timestamp(), subject = NULL, corr_id = '', engagements = '{}'
+    WHERE id = :id
+    """
 )
 _STATE: Final = text(
     """
@@ -81,6 +103,7 @@ class OpenErasure:
     """An erasure that goes on, held by the transaction.
 
     Attributes:
+        engagements: Those that ended with the user.
         age: Seconds since the request.
         asked: Seconds since the services were asked last.
         confirmed: Who is done.
@@ -89,6 +112,7 @@ class OpenErasure:
 
     number: int
     subject: str
+    engagements: tuple[int, ...]
     corr_id: str
     requested_at: datetime
     attempt: int
@@ -96,6 +120,11 @@ class OpenErasure:
     asked: float
     confirmed: frozenset[str]
     fenced: bool
+
+    @property
+    def owners(self) -> list[str]:
+        """Whose things go: the user's, and those of engagements that nobody else was in."""
+        return [self.subject, *map(owner_of, self.engagements)]
 
 
 class ErasureRepository:
@@ -138,9 +167,8 @@ class ErasureRepository:
         row = (await (await self._session.connection()).execute(_TAKE, {"id": erasure_id})).one_or_none()
         if row is None:
             return None
-        number, subject, corr_id, requested_at, attempt, age, asked, confirmed, fenced = row
         return OpenErasure(
-            number, subject, corr_id, requested_at, attempt, age, asked, confirmed=frozenset(confirmed), fenced=fenced
+            **row._asdict() | {"engagements": tuple(row.engagements), "confirmed": frozenset(row.confirmed)}
         )
 
     async def fence(self, erasure_id: UUID) -> None:
@@ -151,9 +179,15 @@ class ErasureRepository:
         """Count one more attempt."""
         await (await self._session.connection()).execute(_ASK_AGAIN, {"id": erasure_id})
 
-    async def has_unsent(self, subject: str) -> bool:
-        """Tell whether events of the user's tasks wait in the outbox."""
-        return bool(await (await self._session.connection()).scalar(_UNSENT, {"subject": subject}))
+    async def note_engagements(self, erasure_id: UUID, subject: str) -> list[int]:
+        """Note, and give, which engagements ended with the user."""
+        values = {"id": erasure_id, "subject": subject}
+        return list((await (await self._session.connection()).execute(_NOTE_ENGAGEMENTS, values)).scalar_one())
+
+    async def has_unsent(self, erasure: OpenErasure) -> bool:
+        """Tell whether events that name the user are still to be sent, or to be made."""
+        values = {"subject": erasure.subject, "owners": erasure.owners}
+        return bool(await (await self._session.connection()).scalar(_UNSENT, values))
 
     async def finish(self, erasure_id: UUID, number: int) -> None:
         """Forget who it was."""

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.paths import API_PREFIX
 from task_api.erasure.auth import AccountErase
 from task_api.erasure.schemas import ErasureOut, ErasureRequest
 from task_api.erasure.service import ErasureForbiddenError, ErasureNotFoundError, Erasures, NotConfirmedError
 
-router = APIRouter(prefix="/users/me", tags=["users"])
+router = APIRouter(prefix="/users/me", tags=["users"], route_class=GuardedRoute)
 
 
 def get_erasures(request: Request) -> Erasures:

@@ -3,14 +3,16 @@
 1. The request and its event are committed together (service.py). From then on triggers refuse what is added.
 2. The services erase and confirm. Who does not is asked again, for ever; an alarm says so.
 3. Then this service erases what it holds, and last of all the id in the erasure itself. It waits for three things
-   first: transactions that began before the request, the user's events in the outbox, and the shortest time an erasure
-   takes, in which every replica hears of it.
+   first: transactions that began before the request, events that name the user and have not left (or not been made,
+   while the tasks of an engagement are being deleted), and the shortest time an erasure takes, in which every replica
+   hears of it.
 
 Each step is a transaction that finds done what is. A replica may die between any two lines; another goes on.
 """
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,7 +26,7 @@ from chassis.database import Database
 from chassis.logging import get_logger
 from chassis.periodic import repeating
 from task_api.erasure.repository import ErasureRepository, OpenErasure
-from task_api.erasure.service import CONSUMERS, request_event
+from task_api.erasure.service import CONSUMERS, Asked, request_event
 from task_api.erasure.steps import STEPS
 from task_api.outbox.service import Outbox
 
@@ -111,10 +113,10 @@ class Saga:
                     _asked_again.inc()
                     _logger.warning("services are asked again to erase", erasure=str(erasure_id), missing=missing)
                 return False
-            if not erasure.fenced or erasure.age < self.pace.settle or await erasures.has_unsent(erasure.subject):
+            if not erasure.fenced or erasure.age < self.pace.settle or await erasures.has_unsent(erasure):
                 await session.commit()
                 return False
-            erased = await _erase_some(session, erasure.subject)
+            erased = await _erase_some(session, erasure.owners)
             if not erased:
                 await erasures.finish(erasure_id, erasure.number)
             await session.commit()
@@ -128,13 +130,8 @@ class Saga:
         if erasure.asked < self.pace.ask_again:
             return False
         await ErasureRepository(session).ask_again(erasure_id)
-        event = request_event(
-            erasure_id,
-            erasure.subject,
-            requested_at=erasure.requested_at,
-            attempt=erasure.attempt + 1,
-            corr_id=erasure.corr_id,
-        )
+        asked = Asked(erasure_id, erasure.subject, erasure.engagements, erasure.requested_at, erasure.corr_id)
+        event = request_event(asked, attempt=erasure.attempt + 1)
         await self.outbox.add_erasure_requested(session, erasure.number, event)
         return True
 
@@ -147,9 +144,10 @@ class Saga:
         _logger.error("an erasure is overdue", erasure=str(erasure_id), seconds=round(erasure.age), missing=missing)
 
 
-async def _erase_some(session: AsyncSession, subject: str) -> dict[str, int]:
+async def _erase_some(session: AsyncSession, owners: Sequence[str]) -> dict[str, int]:
     """Do the first step that has something to do; nothing when none has."""
     for step in STEPS:
-        if rows := await step.erase_some(session, subject, _BATCH):
-            return {step.name: rows}
+        for owner in owners:
+            if rows := await step.erase_some(session, owner, _BATCH):
+                return {step.name: rows}
     return {}

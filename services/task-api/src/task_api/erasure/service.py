@@ -1,6 +1,6 @@
 """The rules of an erasure as its user sees it: asked for once, confirmed by each service, shown for ever."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,6 +15,7 @@ from chassis.errors import FieldProblem, ForbiddenError, InvalidInputError, NotF
 from chassis.identity import Principal
 from chassis.logging import get_logger
 from chassis.tracing import current_traceparent
+from task_api.engagements.service import EngagementService
 from task_api.erasure.gate import ErasedGate
 from task_api.erasure.models import AccountErasure
 from task_api.erasure.repository import ErasureRepository
@@ -62,8 +63,10 @@ class ErasureStatus:
 class Erasures:
     """Begins erasures, and tells how far they are."""
 
-    def __init__(self, outbox: Outbox, subjects: ErasedSubjects, gate: ErasedGate) -> None:
-        self._outbox, self._subjects, self._gate = outbox, subjects, gate
+    def __init__(
+        self, outbox: Outbox, subjects: ErasedSubjects, gate: ErasedGate, engagements: EngagementService
+    ) -> None:
+        self._outbox, self._subjects, self._gate, self._engagements = outbox, subjects, gate, engagements
 
     async def request(self, user: Principal, session: AsyncSession, confirm: str) -> ErasureStatus:
         """Begin to erase the caller, or give the erasure that has begun.
@@ -84,12 +87,16 @@ class Erasures:
             for step in STEPS:
                 if step.at_once:
                     await step.erase_some(session, user.id, _ALL)
-            event = request_event(erasure_id, user.id, requested_at=requested_at, attempt=1, corr_id=corr_id)
+            asked = Asked(
+                erasure_id, user.id, await erasures.note_engagements(erasure_id, user.id), requested_at, corr_id
+            )
+            event = request_event(asked, attempt=1)
             await self._outbox.add_erasure_requested(session, number, event)
         status = await self._status(erasures, await erasures.of_user(digest))
         await session.commit()
         if begun is not None:
             self._outbox.committed()
+            self._engagements.forgotten()
             _logger.info("an erasure was requested", erasure=str(erasure_id))
         self._gate.close_for(digest)
         return status
@@ -145,16 +152,35 @@ class Confirmations:
             _logger.info("an erasure was confirmed", erasure=str(erasure_id), by=service)
 
 
-def request_event(
-    erasure_id: UUID, subject: str, *, requested_at: datetime, attempt: int, corr_id: str
-) -> ErasureRequested:
+@dataclass(frozen=True)
+class Asked:
+    """What each attempt asks for.
+
+    Attributes:
+        engagements: Those that ended with the user.
+    """
+
+    erasure_id: UUID
+    subject: str
+    engagements: Sequence[int]
+    requested_at: datetime
+    corr_id: str
+
+
+def request_event(asked: Asked, *, attempt: int) -> ErasureRequested:
     """Make the event that asks all services to erase a user."""
-    data = ErasureRequestedData(erasure_id=str(erasure_id), requested_at=requested_at, attempt=attempt, corr_id=corr_id)
+    data = ErasureRequestedData(
+        erasure_id=str(asked.erasure_id),
+        requested_at=asked.requested_at,
+        attempt=attempt,
+        corr_id=asked.corr_id,
+        engagements=tuple(asked.engagements),
+    )
     return ErasureRequested(
         id=new_id(),
         source="/taskwire/task-api",
         type=AccountEventType.ERASURE_REQUESTED,
-        subject=subject,
+        subject=asked.subject,
         time=datetime.now(UTC),
         traceparent=current_traceparent(),
         data=data,

@@ -17,21 +17,22 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Final, assert_never
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.logging import get_logger
 from chassis.periodic import repeating
 from chassis.publisher import Publisher, PublishError, RefusedError
-from chassis.tracing import detached_span, exports_spans, traceparent_of
+from chassis.tracing import detached_span, exports_spans, joint_span, traceparent_of
 from task_api.outbox.repository import OutboxRepository, Postponed, Unsent
 from task_events import EncodedEvent, encode_stored_event
+from task_events.topics import TASKS_TOPIC
 
 _FIRST_RETRY: Final = 0.5
 _LAST_RETRY: Final = 5.0  # not longer: when Kafka is back, events flow again within this
@@ -45,6 +46,9 @@ _publish_duration = Histogram("taskwire_outbox_publish_seconds", "Time of one bu
 _leader = Gauge("taskwire_outbox_relay_leader", "1 while this process is the relay that publishes")
 _backlog_size = Gauge("taskwire_outbox_backlog_events", "Events committed and not known to be in Kafka")
 _backlog_age = Gauge("taskwire_outbox_backlog_age_seconds", "Age of the oldest of them")
+_last_publish = Gauge(
+    "taskwire_outbox_last_publish_timestamp_seconds", "When this relay last published events of tasks, Unix time; or 0"
+)
 _logger = get_logger(__name__)
 
 
@@ -229,6 +233,8 @@ class Relay:
             _logger.warning("events stay in the outbox", events=len(rows), reason=str(error))
             return False
         _published.labels("ok").inc(len(rows))
+        if any(row.topic == TASKS_TOPIC for row in rows):
+            _last_publish.set_to_current_time()
         await outbox.remove([row.id for row in rows])
         return True
 
@@ -242,24 +248,26 @@ class Relay:
 
     async def _publish(self, rows: Sequence[Unsent]) -> None:
         """Publish, with a producer span for each event in the trace of the request that caused it."""
-        with ExitStack() as spans:
-            events = []
-            traced = exports_spans()  # where nobody would see them, they cost more than all the rest
-            for row in rows:
-                if not traced:
-                    events.append(_event_of(row, row.traceparent))
-                    continue
-                span = spans.enter_context(
-                    detached_span(
-                        f"publish {row.topic}",
-                        traceparent=row.traceparent,
-                        kind=SpanKind.PRODUCER,
-                        attributes={"messaging.system": "kafka", "messaging.message.id": str(row.id)},
-                    )
-                )
-                events.append(_event_of(row, traceparent_of(span)))
-            with _publish_duration.time():
-                await self._publisher.publish(events)
+        if not exports_spans():  # where nobody would see them, they cost more than all the rest
+            await self._send([_event_of(row, row.traceparent) for row in rows])
+            return
+        with ExitStack() as opened:
+            spans = [opened.enter_context(_producer_span(row)) for row in rows]
+            opened.enter_context(joint_span("relay outbox", spans))
+            await self._send([_event_of(row, traceparent_of(span)) for row, span in zip(rows, spans, strict=True)])
+
+    async def _send(self, events: Sequence[EncodedEvent]) -> None:
+        with _publish_duration.time():
+            await self._publisher.publish(events)
+
+
+def _producer_span(row: Unsent) -> AbstractContextManager[Span]:
+    return detached_span(
+        f"publish {row.topic}",
+        traceparent=row.traceparent,
+        kind=SpanKind.PRODUCER,
+        attributes={"messaging.system": "kafka", "messaging.message.id": str(row.id)},
+    )
 
 
 def _never_refused(rows: Sequence[Unsent]) -> list[Unsent]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.paths import API_PREFIX
 from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.idempotency.dependencies import Answered
@@ -19,7 +20,7 @@ from task_api.tasks.schemas import TaskOut
 
 _TASKS: Final = API_PREFIX + "/tasks"
 
-router = APIRouter(prefix="/tasks/quick-add", tags=["tasks"])
+router = APIRouter(prefix="/tasks/quick-add", tags=["tasks"], route_class=GuardedRoute)
 
 
 def get_quick_add(request: Request) -> QuickAdd:
@@ -42,8 +43,7 @@ async def read_quick_add(user: QuickAddUse, adding: Adding, line: QuickAddIn) ->
 
     Dates, times, recurrence, `#tags` and `!priority` are taken out of the line; what is not understood is the title.
     """
-    del user  # any caller may ask
-    return QuickAddOut.of(line.text, adding.read(line))
+    return QuickAddOut.of(line.text, await adding.read(user, line))
 
 
 @router.post(

@@ -43,7 +43,18 @@ class QuickAddIn(TaskRequest):
         AfterValidator(without_nul),
         AfterValidator(_not_blank),
     ]
-    time_zone: Annotated[TimeZone, Field(description="of the writer: whose `tomorrow` and `9am` are meant")] = "UTC"
+    time_zone: Annotated[
+        TimeZone,
+        Field(
+            description="of the writer: whose `tomorrow` and `9am` are meant; "
+            "left out: that of the caller's profile, where one is set there"
+        ),
+    ] = "UTC"
+
+    @property
+    def named_time_zone(self) -> str | None:
+        """The time zone, if the caller named one."""
+        return self.time_zone if "time_zone" in self.model_fields_set else None
 
 
 class QuickAddCreate(QuickAddIn):

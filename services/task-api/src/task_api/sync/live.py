@@ -46,21 +46,26 @@ class StreamsExhaustedError(UnavailableError):
 
 
 class Subscription:
-    """One open stream's ear."""
+    """One open stream's ear.
 
-    def __init__(self, owner_id: str, key_id: str | None) -> None:
-        """Listen for changes of what an owner has, on behalf of an API key if it is one."""
-        self.owner_id, self.key_id = owner_id, key_id
+    Attributes:
+        why: What a request would be told now, when that is why it has ended.
+    """
+
+    def __init__(self, user_id: str, owner_id: str, key_id: str | None) -> None:
+        """Listen for changes of what an owner has, on behalf of a user, by an API key if it is one."""
+        self.user_id, self.owner_id, self.key_id = user_id, owner_id, key_id
         self.ended = False
+        self.why: ApiError | None = None
         self._heard = asyncio.Event()
 
     def tell(self) -> None:
         """Say that there may be something to read."""
         self._heard.set()
 
-    def end(self) -> None:
+    def end(self, why: ApiError | None = None) -> None:
         """Say that this is the end."""
-        self.ended = True
+        self.ended, self.why = True, why
         self.tell()
 
     def forget(self) -> None:
@@ -120,7 +125,7 @@ class LiveFeed:
             raise TooManyStreamsError(detail, headers={"Retry-After": "5"})
         if len(self._subscriptions) >= self._per_replica:
             raise StreamsExhaustedError("This replica has no room for another stream.", retry_after=5.0)
-        subscription = Subscription(owner_id or user_id, key_id)
+        subscription = Subscription(user_id, owner_id or user_id, key_id)
         if self._stopping:
             subscription.end()
         self._subscriptions.add(subscription)
@@ -151,6 +156,16 @@ class LiveFeed:
         for subscription in self._subscriptions:
             if subscription.key_id in key_ids:
                 subscription.end()
+
+    def user_ids(self) -> set[str]:
+        """Give whose streams are open."""
+        return set(self._users)
+
+    def end_streams_of_users(self, user_ids: Collection[str], why: ApiError) -> None:
+        """End the streams of these users, and tell them why."""
+        for subscription in self._subscriptions:
+            if subscription.user_id in user_ids:
+                subscription.end(why)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Look for changes in the background until the block ends."""

@@ -80,7 +80,8 @@ _REFUSED = (EngagementForbiddenError, EngagementNotFoundError, CursorExpiredErro
 _STREAM = documented(*_REFUSED, TooManyStreamsError, StreamsExhaustedError) | {
     200: {
         "description": "Events named `change`: `data` is a change as in `/tasks/changes`, `id` the cursor after it. "
-        "One named `end` is the last: the caller is not in the engagement any more, `data` has `code` and `detail`",
+        "One named `end` is the last: the caller is not in the engagement any more, or is erased; `data` has `code` "
+        "and `detail`",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "example": A_STREAM}},
     }
 }

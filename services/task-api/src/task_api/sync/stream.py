@@ -11,6 +11,7 @@ from fastapi.sse import format_sse_event
 from prometheus_client import Histogram
 
 from chassis.database import Database, DatabaseUnavailableError
+from chassis.errors import ApiError
 from chassis.identity import Principal
 from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.engagements.spaces import Space
@@ -18,6 +19,7 @@ from task_api.sync.cursors import Cursor
 from task_api.sync.live import LiveFeed, Subscription
 from task_api.sync.schemas import StreamEnd, TaskChange
 from task_api.sync.service import CursorExpiredError, Part, SyncService
+from task_api.tasks.models import Task
 
 _PAGE: Final = 100
 _RETRY_MS: Final = (1000, 3000)
@@ -74,23 +76,21 @@ class ChangeStreams:
         live = False
         while True:
             for task in part.page.tasks:
-                if live:
-                    _lag.observe(max(0.0, time.time() - task.updated_at.timestamp()))
-                change = TaskChange.of(task).model_dump_json()
-                place = self._sync.write_cursor(space, self._sync.cursor_after(part, task))
-                yield format_sse_event(event="change", id=place, data_str=change)
+                yield self._change(space, part, task, live=live)
             cursor = part.next_cursor
             if not part.page.has_more:
                 async for comment in self._silence(user, space, subscription):
                     yield comment
                 live = True
+            if subscription.why is not None:
+                yield _end(subscription.why)
             if subscription.ended or _seconds_left(user) <= 0:
                 return
             subscription.forget()
             try:
                 part = await self._read(space, cursor)
             except (EngagementForbiddenError, EngagementNotFoundError) as error:
-                yield format_sse_event(event="end", data_str=StreamEnd.of(error).model_dump_json())
+                yield _end(error)
                 return
             except CursorExpiredError:  # the database was restored: the client comes back and is told so
                 return
@@ -99,6 +99,13 @@ class ChangeStreams:
                 await asyncio.sleep(_OUTAGE_PAUSE)
                 subscription.tell()
                 part = replace(part, page=replace(part.page, tasks=[]))
+
+    def _change(self, space: Space, part: Part, task: Task, *, live: bool) -> bytes:
+        if live:
+            _lag.observe(max(0.0, time.time() - task.updated_at.timestamp()))
+        change = TaskChange.of(task).model_dump_json()
+        place = self._sync.write_cursor(space, self._sync.cursor_after(part, task))
+        return format_sse_event(event="change", id=place, data_str=change)
 
     async def _silence(self, user: Principal, space: Space, subscription: Subscription) -> AsyncIterator[bytes]:
         """Send heartbeats until there is something to read, or the credential has expired.
@@ -112,6 +119,10 @@ class ChangeStreams:
                 yield format_sse_event(comment="heartbeat")
                 if space.engagement_id is not None:
                     return
+
+
+def _end(why: ApiError) -> bytes:
+    return format_sse_event(event="end", data_str=StreamEnd.of(why).model_dump_json())
 
 
 def _seconds_left(user: Principal) -> float:

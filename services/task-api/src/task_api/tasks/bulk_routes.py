@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Request
 from starlette.responses import Response
 
 from chassis.database import DbSession
+from chassis.identity import GuardedRoute
 from task_api.idempotency.dependencies import Answered
 from task_api.idempotency.service import Answer
 from task_api.tasks.answers import KEYED, REPLAYED_HEADERS
@@ -22,7 +23,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     **KEYED,
 }
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 
 
 def get_bulk(request: Request) -> TaskBulk:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response, status
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from chassis.pagination import MAX_BIGINT, Page
 from task_api.engagements.access import EngagementForbiddenError, EngagementNotFoundError
 from task_api.tasks.answers import (
@@ -36,7 +37,7 @@ _CHANGED = _WRITTEN | CHANGES_TASK
 _IN_ENGAGEMENT = documented(EngagementForbiddenError, EngagementNotFoundError)
 _MADE_INVALID = keyed(InvalidParentError, InvalidRecurrenceError)
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=GuardedRoute)
 
 
 def get_task_service(request: Request) -> TaskService:

@@ -36,6 +36,11 @@ class ProfileRepository:
         row = (await self.session.exec(statement)).one_or_none()
         return None if row is None else self._opened(row)
 
+    async def time_zone(self, user_id: str) -> str | None:
+        """Give a user's time zone, which is not encrypted; None when there is no profile."""
+        statement = select(StoredProfile.time_zone).where(col(StoredProfile.user_id) == user_id)
+        return (await self.session.exec(statement)).one_or_none()
+
     async def add(self, profile: Profile, now: datetime) -> bool:
         """Store a user's first profile; False when somebody was faster."""
         values = self._sealed(profile) | {"user_id": profile.id, "created_at": now, "updated_at": now}

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from chassis.database import DbSession
 from chassis.errors import documented
+from chassis.identity import GuardedRoute
 from task_api.portability.routes import get_transfer
 from task_api.portability.transfers import TooManyTransfersError, TransfersExhaustedError
 from task_api.tasks.answers import Conditions
@@ -34,7 +35,7 @@ _CHANGES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The profile as it is now", "headers": _ETAG},
     **documented(PreconditionFailedError),
 }
-router = APIRouter(prefix="/users/me", tags=["users"])
+router = APIRouter(prefix="/users/me", tags=["users"], route_class=GuardedRoute)
 
 
 def get_profiles(request: Request) -> Profiles:

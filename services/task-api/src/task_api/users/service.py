@@ -14,7 +14,7 @@ from chassis.logging import get_logger
 from task_api.encryption import Keyring
 from task_api.settings import TaskApiSettings
 from task_api.tasks.conditions import Preconditions
-from task_api.users.profile import Profile
+from task_api.users.profile import DEFAULT_TIME_ZONE, Profile
 from task_api.users.repository import ProfileRepository
 from task_api.users.schemas import ProfilePatch, check_preferences
 
@@ -32,6 +32,10 @@ class Profiles:
     async def get(self, user: Principal, session: AsyncSession) -> Profile:
         """Give the caller's profile; defaults when there is none."""
         return await ProfileRepository(session, self._keys).get(user.id) or Profile(user.id)
+
+    async def time_zone(self, user: Principal, session: AsyncSession) -> str:
+        """Give where the caller's clock is; the default when there is no profile."""
+        return await ProfileRepository(session, self._keys).time_zone(user.id) or DEFAULT_TIME_ZONE
 
     async def patch(
         self, user: Principal, session: AsyncSession, patch: ProfilePatch, conditions: Preconditions

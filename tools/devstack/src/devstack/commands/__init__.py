@@ -27,6 +27,8 @@ _HOMES: Final[Mapping[str, str]] = {
     "token": "act",
     "demo": "act",
     "dlq": "dead_letters",
+    "backup": "backups",
+    "restore": "backups",
 }
 
 

@@ -1,7 +1,6 @@
 """What a signed request looked like when it came in, and its body, which is compared with its hash before it is used.
 
-Until then it goes to nobody but the parser of JSON, whose result waits for the guard. What a route reads as a stream,
-such as an import, is taken in first: up to `MEMORY_BYTES` in memory, beyond that in a file without a name.
+Until then it goes to nobody: it is taken in, up to `MEMORY_BYTES` in memory, beyond that in a file without a name.
 """
 
 import asyncio

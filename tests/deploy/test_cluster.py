@@ -1,0 +1,155 @@
+"""Rung (c): Taskwire in a real cluster with Dapr's control plane, updated and killed while clients write.
+
+The cluster is the one of `TASKWIRE_KUBE_CONTEXT`, with Dapr and our images already there, or else one node that is made
+for it (tools/cluster) and is gone afterwards. `make test-k8s` runs it, and prints the table.
+"""
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+from tests.chaos.topic import Topic
+from tests.deploy.asked import require_asked
+from tests.deploy.cluster_under_test import Deployed, deploy, images, reachable
+from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
+from tests.deploy.rendering import Renderer
+from tests.deploy.rolling import Disturbance, Load, roll, table
+
+from cluster import control_plane
+from cluster.kubectl import Kubectl, Manifest
+from cluster.node import Node, missing_packages
+from cluster.programs import DAPR, NODE, missing
+from cluster.settings import Home
+from containers.docker import absent as absent_docker
+from containers.docker import docker
+from devstack.console import Console
+from devstack.demo import Demo
+from devstack.failures import ProvisionError
+from devstack.layout import Layout
+
+_RATE: Final = float(os.environ.get("RATE") or 20)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@pytest.fixture(scope="module")
+def deployed(rendered: Renderer) -> Iterator[Deployed]:
+    """Taskwire in a cluster."""
+    require_asked("in a cluster")
+    cache = Layout.from_environment(dict(os.environ)).cache
+    context = os.environ.get("TASKWIRE_KUBE_CONTEXT")
+    with _given(context, rendered) if context else _made(cache, rendered) as one:
+        yield one
+
+
+@contextmanager
+def _given(context: str, rendered: Renderer) -> Iterator[Deployed]:
+    """In the cluster that was named; its namespace must be free, and is removed afterwards."""
+    program = shutil.which("kubectl")
+    assert program is not None, "TASKWIRE_KUBE_CONTEXT needs kubectl on PATH"
+    with tempfile.TemporaryDirectory() as cache:
+        kubectl = Kubectl(Path(program), None, Path(cache), context)
+        assert not kubectl.ask("get", "namespace", NAMESPACE).ok, f"{context} has a namespace {NAMESPACE} already"
+        entrance = Forwards.to(kubectl)
+        try:
+            wanted = Deployed(kubectl, entrance, _secrets(rendered), partial(_delete, kubectl))
+            made = deploy(wanted, reachable(rendered, entrance))
+            _say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
+            with entrance.open():
+                yield made
+        finally:
+            kubectl.ask("delete", "namespace", NAMESPACE, timeout=300)
+
+
+@contextmanager
+def _made(cache: Path, rendered: Renderer) -> Iterator[Deployed]:
+    """On one node of our own with Dapr's control plane, which is gone afterwards."""
+    _require_all(cache)
+    with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as directory:
+        node = Node(Home(Path(directory) / "n"), cache)
+        try:
+            _say(f"a node of our own, Kubernetes {NODE[0].version}: Ready after {node.start(tied=True):.1f} s")
+            entrance = NodePorts.among(node.node_ports)
+            manifests = reachable(rendered, entrance)
+            _load(node, images(manifests))
+            made = deploy(Deployed(node.kubectl, entrance, _secrets(rendered), node.kill), manifests)
+            _say(f"Taskwire ready after {made.seconds:.1f} s")
+            with entrance.open():
+                yield made
+        finally:
+            if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
+                shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
+            node.stop()
+
+
+def _secrets(rendered: Renderer) -> Path:
+    return rendered.copy / "overlays" / "local" / "secrets"
+
+
+def _delete(kubectl: Kubectl, pod: Manifest) -> None:
+    """The nearest thing to a kill where only the API can be reached."""
+    name = pod["metadata"]["name"]
+    kubectl.run("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
+
+
+def _load(node: Node, wanted: Sequence[str]) -> None:
+    if absent := [image for image in wanted if not _in_docker(image)]:
+        pytest.skip(f"NOT CHECKED in a cluster: Docker has no {', '.join(absent)}; make images-local makes them")
+    node.load_from_docker(wanted)
+    (sidecar,) = (image for image in wanted if "daprd" in image)
+    _say(
+        f"Dapr's control plane {control_plane.version()} ready after {control_plane.install(node, sidecar, _say):.1f} s"
+    )
+
+
+def test_the_demo_runs_through_the_cluster(deployed: Deployed) -> None:
+    user = "alice"
+    token = deployed.token(user, ["auditor"])
+    Demo(Console.on(sys.stdout), deployed.urls, user, token, "make token").play()
+
+
+async def test_updates_and_kills_lose_double_and_reorder_nothing(deployed: Deployed) -> None:
+    disturbances = [
+        Disturbance(name, service, partial(do, service))
+        for service in SERVICES
+        for name, do in (("rolling update", deployed.restart), ("pod kill", deployed.kill))
+    ]
+    load = Load(deployed.urls["task-api"], deployed.token, _RATE)
+    result = await roll(load, disturbances, deployed.databases, Topic(deployed.kafka, random.Random(7)), _say)  # noqa: S311
+    _say(f"\n{table(result)}\n")
+    assert not result.violations
+    assert result.drained
+    assert (load.tally.failed, load.ledger.lost, load.ledger.refused) == (0, 0, 0), "a retry did not absorb an error"
+    assert len(load.ledger.acknowledged) > len(disturbances) * 10, "hardly anything was written"
+
+
+def _require_all(cache: Path) -> None:
+    reasons = []
+    if os.geteuid() != 0 or not sys.platform.startswith("linux"):
+        reasons.append("a node needs root on Linux")
+    if absent := missing([*NODE, *DAPR], cache):
+        reasons.append(f"not built: {', '.join(program.name for program in absent)} (make cluster-tools)")
+    if why := absent_docker():
+        reasons.append(f"Docker: {why} (apt-get install docker.io)")
+    if packages := missing_packages():
+        reasons.append(f"not installed: apt-get install --no-install-recommends {' '.join(packages)}")
+    if reasons:
+        pytest.skip(f"NOT CHECKED in a cluster: {'; '.join(reasons)}")
+
+
+def _in_docker(image: str) -> bool:
+    try:
+        docker("image", "inspect", image, timeout=60)
+    except ProvisionError:
+        return False
+    return True

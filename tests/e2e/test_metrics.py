@@ -1,0 +1,72 @@
+"""The metrics of the running stack are those of docs/reference/metrics.md, and callers cannot make more of them."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.observability.exposition import read, series
+from tests.observability.reference import SERVICES, documented, process_metrics
+
+from devstack.polling import within
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Gauges, Person
+
+    from devstack.stack_under_test import StackUnderTest
+
+pytestmark = pytest.mark.e2e
+PATIENCE = 90.0
+
+
+@pytest.fixture
+async def pages(alice: "Person", gauges: "Gauges") -> dict[str, str]:
+    """Every metrics page, after something has happened."""
+    task = await alice.create_task()
+    await alice.sees_versions_audited(task, 1)
+    await alice.is_notified(1)
+    return {part: (await gauges.http.get(url)).text for part, url in gauges.pages.items()}
+
+
+async def test_what_is_documented_is_exposed_by_whom_it_says_and_as_what_it_says(pages: dict[str, str]) -> None:
+    exposed = {part: read(page) for part, page in pages.items()}
+    for metric in documented():
+        for part in metric.parts:
+            found = exposed[part].get(metric.name)
+            assert found is not None, f"{metric.name} is not exposed by {part}"
+            assert found.type == metric.type, f"{metric.name} at {part}"
+            assert found.labels in (metric.labels, None), f"{metric.name} at {part}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_what_is_exposed_is_documented(service: str, pages: dict[str, str]) -> None:
+    promised = {metric.name for metric in documented() if service in metric.parts}
+    ours = {name for name in read(pages[service]) if not name.startswith("python_gc_")}
+    assert ours - promised == process_metrics()
+
+
+async def test_callers_cannot_make_series(alice: "Person", gauges: "Gauges", stack: "StackUnderTest") -> None:
+    """Ids, owners, paths, methods, budgets: whatever is asked for, the number of series stays what it was."""
+    url = stack.urls["task-api"]
+
+    async def ask_as(number: int) -> None:
+        owner = {"Authorization": f"Bearer {stack.token(f'owner-{number}-of-{alice.name}')}"}
+        task = (await alice.http.post(f"{url}/api/v1/tasks", json={"title": "x"}, headers=owner)).json()
+        for path in (f"/api/v1/tasks/{task['id']}", f"/api/v1/tasks/{10**9 + number}", f"/no/such/path/{number}"):
+            await alice.http.get(url + path, headers=owner)
+        await alice.http.request(f"METHOD{number}", f"{url}/api/v1/tasks/{task['id']}", headers=owner)
+        for service in ("audit-worker", "notifier"):
+            await alice.http.get(f"{stack.urls[service]}/api/v1/notifications/{number}", headers=owner)
+
+    async def are_consumed(events: float) -> bool:
+        counts = [await gauges.read(part, "taskwire_inbox_events_total") for part in ("audit-worker", "notifier")]
+        return min(counts) >= events
+
+    async def all_series() -> set[str]:
+        pages = [(await gauges.http.get(gauges.pages[service])).text for service in SERVICES]
+        return set().union(*map(series, pages))
+
+    await ask_as(0)
+    before, consumed = await all_series(), await gauges.read("notifier", "taskwire_inbox_events_total")
+    await asyncio.gather(*(ask_as(number) for number in range(1, 40)))
+    assert await within(PATIENCE, lambda: are_consumed(consumed + 39), 0.2)
+    assert await all_series() - before == set()

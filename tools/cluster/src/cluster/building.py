@@ -1,0 +1,124 @@
+"""Builds the programs that are missing, one after the other, and fetches what else lies in the Go modules."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from cluster.programs import BUILD_FLAGS, MODULES, Program, Programs, found, missing
+from devstack.daprd_binary import MODULE as DAPRD_MODULE
+from devstack.daprd_build import failure, target_platform
+from devstack.failures import ProvisionError
+from devstack.filelock import exclusive, held
+from devstack.go_toolchain import ensure_go
+
+FREE_BYTES_NEEDED: Final = 8 * 1024**3
+_BUILD_TIMEOUT: Final = 3 * 3600.0
+_DOWNLOAD_TIMEOUT: Final = 1800.0
+_LOWEST_PRIORITY: Final = 19
+_SOURCES: Final = MODULES / "crds"
+
+Progress = Callable[[str], None]
+
+
+def ensure(wanted: Iterable[Program], cache: Path, progress: Progress) -> Programs:
+    """Build what is missing into `cache/cluster`, and say what takes how long.
+
+    Go's own caches are where they always are (`go env GOCACHE GOMODCACHE`): the programs of Kubernetes share most of
+    what they are made of, and whoever builds them once builds them again after the next update. About 4 GB.
+
+    Raises:
+        ProvisionError: One could not be built; those before it stay.
+    """
+    wanted = list(wanted)
+    if not missing(wanted, cache):
+        return found(wanted, cache)
+    lock = cache / "cluster.lock"
+    if held(lock):
+        progress("waiting for another build of the cluster's programs")
+    with exclusive(lock):
+        left = missing(wanted, cache)
+        if left:
+            _require_space(cache)
+        go = ensure_go(DAPRD_MODULE, cache, progress) if left else Path("go")
+        for number, program in enumerate(left, 1):
+            progress(f"{program.name} {program.version}: building, {number} of {len(left)}")
+            began = time.monotonic()
+            _build(go, program, program.path(cache))
+            size = program.path(cache).stat().st_size / 1024**2
+            progress(f"{program.name} {program.version}: built in {time.monotonic() - began:.0f} s, {size:.0f} MB")
+    return found(wanted, cache)
+
+
+def module_directory(module: str, cache: Path, progress: Progress) -> Path:
+    """Where Go keeps the files of a module that `tools/cluster/crds` pins; fetched when they are not there.
+
+    Raises:
+        ProvisionError: They could not be fetched, or are not what go.sum says.
+    """
+    go = ensure_go(DAPRD_MODULE, cache, progress)
+    answer = subprocess.run(  # noqa: S603
+        [go, "mod", "download", "-json", module],
+        cwd=_SOURCES,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=_DOWNLOAD_TIMEOUT,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise _failure(f"the files of {module} could not be had", answer.stdout + answer.stderr)
+    return Path(json.loads(answer.stdout)["Dir"])
+
+
+def _build(go: Path, program: Program, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=destination.parent) as temporary:
+        fresh = Path(temporary) / program.name
+        command = [str(go), "build", *BUILD_FLAGS, "-ldflags", program.linker_flags, "-o", str(fresh), program.package]
+        done = subprocess.run(  # noqa: S603
+            [*_politely(), *command],
+            cwd=program.source,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_TIMEOUT,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise _failure(f"{program.name} could not be built", done.stderr)
+        fresh.replace(destination)
+
+
+def _politely() -> list[str]:
+    """A build of many minutes yields to everything else on the machine."""
+    nice = shutil.which("nice")
+    return [] if nice is None else [nice, "-n", str(_LOWEST_PRIORITY)]
+
+
+def _environment() -> Mapping[str, str]:
+    goos, goarch = target_platform()
+    fixed = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "", "CGO_ENABLED": "0", "GOOS": goos, "GOARCH": goarch}
+    return {**os.environ, **fixed}
+
+
+def _failure(what: str, output: str) -> ProvisionError:
+    cause = failure(output)
+    fix = "Undo local changes in tools/cluster" if "tools/daprd" in cause.fix else cause.fix
+    return ProvisionError(what, cause.why, fix)
+
+
+def _require_space(cache: Path) -> None:
+    free = shutil.disk_usage(cache).free
+    if free < FREE_BYTES_NEEDED:
+        raise ProvisionError(
+            "the programs of a cluster could not be built",
+            f"that takes {FREE_BYTES_NEEDED / 1024**3:.0f} GB of disk, and {cache} has {free / 1024**3:.1f} GB free",
+            "Make room there, or set TASKWIRE_CACHE, GOCACHE and GOMODCACHE to directories on a larger disk",
+        )

@@ -1,0 +1,1 @@
+"""Kubernetes manifests: rendered by a real kustomize, with secrets that no commit holds."""
