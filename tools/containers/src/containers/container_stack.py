@@ -225,11 +225,17 @@ class ContainerStack:
         """How a part ended each time that it ended unasked, since the stack began."""
         told = docker(
             *("events", "--since", "24h", "--until", "0s", "--filter", f"container={self._ids[name]}"),
-            *("--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"),
+            *(
+                "--filter",
+                "event=die",
+                "--filter",
+                "event=stop",
+                "--format",
+                "{{.Action}} {{.Actor.Attributes.exitCode}}",
+            ),
             timeout=_COMMAND,
         )
-        events = [line.split() for line in told.splitlines()]
-        ended = [event for event in events if event[0] in ("die", "stop")]
+        ended = [line.split() for line in told.splitlines()]
         # An end that was asked for is followed by a `stop`.
         asked = [*(event[0] == "stop" for event in ended[1:]), False]
         codes = [int(event[1]) for event, by_us in zip(ended, asked, strict=True) if event[0] == "die" and not by_us]
