@@ -14,7 +14,6 @@ _OK: Final = range(200, 300)
 _DELETED: Final = 204
 _UNAVAILABLE: Final = 503
 _NOT_FOUND: Final = 404
-_TIMEOUT: Final = 12.0
 _TASKS_PER_WRITER: Final = 8
 _LONG: Final = 5_000
 _LONG_SHARE: Final = 0.2
@@ -43,6 +42,7 @@ class Writer:
         urls: The replicas of task-api; each request goes to one of them.
         ledger: Where the answers go.
         chance: Decides what to do next.
+        patience: Seconds that it waits for an answer.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Writer:
     urls: list[str]
     ledger: Ledger
     chance: random.Random
+    patience: float = 12.0
     _tasks: list[_Task] = field(default_factory=list)
     _number: int = 0
 
@@ -89,7 +90,7 @@ class Writer:
             long = self.chance.random() < _LONG_SHARE
             body = {"title": title, "description": "x" * _LONG if long else None}
         try:
-            async with asyncio.timeout(_TIMEOUT):
+            async with asyncio.timeout(self.patience):
                 response = await self.http.request(method, url, json=body)
         except (TimeoutError, OSError, httpx2.TransportError):
             self.ledger.lost += 1

@@ -1,8 +1,10 @@
 """A client as every client should be: one Idempotency-Key per change, and the same again until there is an answer."""
 
 import asyncio
+import time
 import uuid
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 import httpx2
@@ -12,8 +14,9 @@ _TRY_AGAIN: Final = frozenset({409, 429, 502, 503, 504})
 _CHANGES: Final = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
-_ONE_ATTEMPT: Final = 5.0
-_ATTEMPTS: Final = 15
+_ONE_ATTEMPT: Final = 10.0
+PATIENCE: Final = 90.0
+"""Seconds after which a caller gives up; a machine with too much to do may need some of them."""
 
 
 @dataclass
@@ -62,29 +65,29 @@ class RetryingTransport(httpx2.AsyncBaseTransport):
         if request.method in _CHANGES:
             request.headers["Idempotency-Key"] = str(uuid.uuid4())
         self.tally.requests += 1
-        pause = _FIRST_PAUSE
-        for attempt in range(1, _ATTEMPTS + 1):
+        pause, give_up = _FIRST_PAUSE, time.monotonic() + PATIENCE
+        for attempt in count(1):
             self.tally.retried += attempt == 2
-            last = attempt == _ATTEMPTS
+            late = time.monotonic() > give_up
             try:
                 async with asyncio.timeout(_ONE_ATTEMPT):
                     response = await self.inner.handle_async_request(request)
                     await response.aread()
             except (TimeoutError, OSError, httpx2.TransportError) as error:
                 self.tally.note(type(error).__name__)
-                if last:
+                if late:
                     self.tally.failed += 1
                     raise httpx2.TransportError(f"no answer after {attempt} attempts") from error
             else:
                 if response.status_code not in _TRY_AGAIN:
                     return response
                 self.tally.note(str(response.status_code))
-                if last:
+                if late:
                     self.tally.failed += 1
                     return response
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("counting never ends")
 
     @override
     async def aclose(self) -> None:

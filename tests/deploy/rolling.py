@@ -16,7 +16,7 @@ from tests.chaos.ledger import Change, Ledger
 from tests.chaos.run import drain
 from tests.chaos.topic import Topic
 from tests.chaos.writers import Writer
-from tests.deploy.retrying import RetryingTransport, Tally
+from tests.deploy.retrying import PATIENCE, RetryingTransport, Tally
 
 _WRITERS: Final = 6
 _SETTLE: Final = 3.0
@@ -105,7 +105,8 @@ class Load:
                         timeout=None,
                     )
                 )
-                writer = Writer(name, http, [self.url], self.ledger, random.Random(number))  # noqa: S311
+                chance = random.Random(number)  # noqa: S311
+                writer = Writer(name, http, [self.url], self.ledger, chance, patience=2 * PATIENCE)
                 group.create_task(writer.write(self.rate / _WRITERS, over))
 
 

@@ -35,7 +35,7 @@ from devstack.demo import Demo
 from devstack.failures import ProvisionError
 from devstack.layout import Layout
 
-_RATE: Final = float(os.environ.get("RATE") or 20)
+_RATE: Final = float(os.environ.get("RATE") or 10)
 
 
 def _say(line: str) -> None:
@@ -88,7 +88,8 @@ def _made(cache: Path, rendered: Renderer) -> Iterator[Deployed]:
                 yield made
         finally:
             if logs := os.environ.get("TASKWIRE_KEEP_NODE_LOGS"):
-                shutil.copytree(node.home.logs, logs, dirs_exist_ok=True)
+                for kept in (node.home.logs, node.home.pod_logs):
+                    shutil.copytree(kept, Path(logs) / kept.name, dirs_exist_ok=True)
             node.stop()
 
 

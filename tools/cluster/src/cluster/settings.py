@@ -37,6 +37,11 @@ class Home:
         return self.path / "logs"
 
     @property
+    def pod_logs(self) -> Path:
+        """What each container says."""
+        return self.path / "pod-logs"
+
+    @property
     def state(self) -> Path:
         """Written when the node is ready: how to reach it."""
         return self.path / "cluster.json"
@@ -123,7 +128,7 @@ def kubelet(home: Home, client_ca: Path, certificate: Path, key: Path) -> Path:
             "clusterDomain": DOMAIN,
             "resolvConf": str(home.path / "resolv.conf"),
             "containerRuntimeEndpoint": f"unix://{home.containerd_socket}",
-            "podLogsDir": str(home.path / "pod-logs"),
+            "podLogsDir": str(home.pod_logs),
             "volumePluginDir": str(home.path / "volume-plugins"),
             "evictionHard": {"memory.available": "64Mi"},
             "imageGCHighThresholdPercent": 100,
