@@ -4,10 +4,17 @@ import os
 
 import pytest
 from tests.deploy.rendering import Renderer
+from tests.deploy.telling import TOLD
 
 from devstack.failures import ProvisionError
 from devstack.layout import Layout
 from manifests.kustomize import Kustomize, ensure_kustomize
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show it, where nothing is captured."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from tests.deploy.asked import require_asked
 from tests.deploy.cluster_under_test import Deployed, deploy, images, reachable
 from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
 from tests.deploy.rendering import Renderer
-from tests.deploy.rolling import Disturbance, Load, roll, table
+from tests.deploy.rolling import Disturbance, Load, Say, roll, table
+from tests.deploy.telling import TOLD
 
 from cluster import control_plane
 from cluster.kubectl import Kubectl, Manifest
@@ -38,22 +39,29 @@ from devstack.layout import Layout
 _RATE: Final = float(os.environ.get("RATE") or 10)
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+@pytest.fixture(scope="module")
+def say(pytestconfig: pytest.Config) -> Say:
+    """Tell whoever runs this: at once with `-s`, and in any case below everything else."""
+
+    def tell(line: str) -> None:
+        print(line)  # noqa: T201
+        pytestconfig.stash.setdefault(TOLD, []).append(line)
+
+    return tell
 
 
 @pytest.fixture(scope="module")
-def deployed(rendered: Renderer) -> Iterator[Deployed]:
+def deployed(rendered: Renderer, say: Say) -> Iterator[Deployed]:
     """Taskwire in a cluster."""
     require_asked("in a cluster")
     cache = Layout.from_environment(dict(os.environ)).cache
     context = os.environ.get("TASKWIRE_KUBE_CONTEXT")
-    with _given(context, rendered) if context else _made(cache, rendered) as one:
+    with _given(context, rendered, say) if context else _made(cache, rendered, say) as one:
         yield one
 
 
 @contextmanager
-def _given(context: str, rendered: Renderer) -> Iterator[Deployed]:
+def _given(context: str, rendered: Renderer, say: Say) -> Iterator[Deployed]:
     """In the cluster that was named; its namespace must be free, and is removed afterwards."""
     program = shutil.which("kubectl")
     assert program is not None, "TASKWIRE_KUBE_CONTEXT needs kubectl on PATH"
@@ -64,7 +72,7 @@ def _given(context: str, rendered: Renderer) -> Iterator[Deployed]:
         try:
             wanted = Deployed(kubectl, entrance, _secrets(rendered), partial(_delete, kubectl))
             made = deploy(wanted, reachable(rendered, entrance))
-            _say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
+            say(f"{context}: Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
         finally:
@@ -72,18 +80,18 @@ def _given(context: str, rendered: Renderer) -> Iterator[Deployed]:
 
 
 @contextmanager
-def _made(cache: Path, rendered: Renderer) -> Iterator[Deployed]:
+def _made(cache: Path, rendered: Renderer, say: Say) -> Iterator[Deployed]:
     """On one node of our own with Dapr's control plane, which is gone afterwards."""
     _require_all(cache)
     with tempfile.TemporaryDirectory(prefix="node-", ignore_cleanup_errors=True) as directory:
         node = Node(Home(Path(directory) / "n"), cache)
         try:
-            _say(f"a node of our own, Kubernetes {NODE[0].version}: Ready after {node.start(tied=True):.1f} s")
+            say(f"a node of our own, Kubernetes {NODE[0].version}: Ready after {node.start(tied=True):.1f} s")
             entrance = NodePorts.among(node.node_ports)
             manifests = reachable(rendered, entrance)
-            _load(node, images(manifests))
+            _load(node, images(manifests), say)
             made = deploy(Deployed(node.kubectl, entrance, _secrets(rendered), node.kill), manifests)
-            _say(f"Taskwire ready after {made.seconds:.1f} s")
+            say(f"Taskwire ready after {made.seconds:.1f} s")
             with entrance.open():
                 yield made
         finally:
@@ -103,14 +111,12 @@ def _delete(kubectl: Kubectl, pod: Manifest) -> None:
     kubectl.run("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
 
 
-def _load(node: Node, wanted: Sequence[str]) -> None:
+def _load(node: Node, wanted: Sequence[str], say: Say) -> None:
     if absent := [image for image in wanted if not _in_docker(image)]:
         pytest.skip(f"NOT CHECKED in a cluster: Docker has no {', '.join(absent)}; make images-local makes them")
     node.load_from_docker(wanted)
     (sidecar,) = (image for image in wanted if "daprd" in image)
-    _say(
-        f"Dapr's control plane {control_plane.version()} ready after {control_plane.install(node, sidecar, _say):.1f} s"
-    )
+    say(f"Dapr's control plane {control_plane.version()} ready after {control_plane.install(node, sidecar, say):.1f} s")
 
 
 def test_the_demo_runs_through_the_cluster(deployed: Deployed) -> None:
@@ -119,15 +125,15 @@ def test_the_demo_runs_through_the_cluster(deployed: Deployed) -> None:
     Demo(Console.on(sys.stdout), deployed.urls, user, token, "make token").play()
 
 
-async def test_updates_and_kills_lose_double_and_reorder_nothing(deployed: Deployed) -> None:
+async def test_updates_and_kills_lose_double_and_reorder_nothing(deployed: Deployed, say: Say) -> None:
     disturbances = [
         Disturbance(name, service, partial(do, service))
         for service in SERVICES
         for name, do in (("rolling update", deployed.restart), ("pod kill", deployed.kill))
     ]
     load = Load(deployed.urls["task-api"], deployed.token, _RATE)
-    result = await roll(load, disturbances, deployed.databases, Topic(deployed.kafka, random.Random(7)), _say)  # noqa: S311
-    _say(f"\n{table(result)}\n")
+    result = await roll(load, disturbances, deployed.databases, Topic(deployed.kafka, random.Random(7)), say)  # noqa: S311
+    say(f"\n{table(result)}\n")
     assert not result.violations
     assert result.drained
     assert (load.tally.failed, load.ledger.lost, load.ledger.refused) == (0, 0, 0), "a retry did not absorb an error"

@@ -31,6 +31,9 @@ def main() -> int:
                 _tools(cache, options.only)
             case "up":
                 _up(node)
+            case "load":
+                node.load_from_docker(options.images)
+                _say(f"{len(options.images)} images are on the node")
             case "down":
                 node.stop()
                 _say("the node is gone")
@@ -70,7 +73,8 @@ def _up(node: Node) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
-    parser.add_argument("verb", choices=["tools", "up", "down"])
+    parser.add_argument("verb", choices=["tools", "up", "load", "down"])
+    parser.add_argument("images", nargs="*", help="of Docker, to be loaded")
     parser.add_argument("--only", choices=list(_SETS), help="build these alone")
     parser.add_argument("--home", default=str(Path(tempfile.gettempdir()) / "taskwire-node"), help="files of the node")
     return parser.parse_args()
