@@ -71,7 +71,7 @@ stop: prepare ## Stop one part of a running stack: PART=kafka
 start: prepare ## Start it again: PART=kafka
 	@$(devstack) start
 
-# On containers those tests alone that ask for the whole stack; what runs inside of containers is not measured.
+# On containers those tests alone that ask for the whole stack (conftest.py); what runs inside of them is not measured.
 ifeq ($(STACK),containers)
 what_is_tested := --numprocesses 0 tests/e2e tests/security
 else

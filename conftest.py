@@ -56,16 +56,26 @@ _LONGEST_FIRST = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long; the rest in the order of the directories, which have fixtures in common."""
+    """Begin with what takes long; the rest in the order of the directories, which have fixtures in common.
+
+    On containers those tests run alone that ask for the whole stack.
+    """
     missing = [name for name in _LONGEST_FIRST if not (config.rootpath / name).exists()]
     assert not missing, f"no longer there, but in conftest.py: {missing}"
     places = {name: place for place, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.location[0], len(places)))
+    if STACK == CONTAINERS:
+        config.hook.pytest_deselected(items=[item for item in items if not _asks_for_the_stack(item)])
+        items[:] = filter(_asks_for_the_stack, items)
     for item in items:
         if STACK == CONTAINERS and (reason := item.get_closest_marker("processes")) is not None:
             item.add_marker(pytest.mark.skip(f"needs a stack of processes: {reason.args[0]}"))
-        if "stack" in getattr(item, "fixturenames", ()):
+        if _asks_for_the_stack(item):
             item.user_properties.append(("stack", STACK))
+
+
+def _asks_for_the_stack(item: pytest.Item) -> bool:
+    return "stack" in getattr(item, "fixturenames", ())
 
 
 def pytest_report_header() -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 
+PROXIED = "Docker's proxy takes a connection before it knows that the service is away, so no request is refused"
+
 
 @pytest.fixture
 def load(stack: "RunningStack") -> SteadyLoad:
@@ -29,6 +31,7 @@ async def sigterm(stack: "RunningStack", *parts: str) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.processes(PROXIED)
 @pytest.mark.parametrize("times", [3])
 async def test_sigterm_to_task_api_loses_no_request_and_publishes_nothing_twice(
     stack: "RunningStack", load: SteadyLoad, times: int
@@ -53,6 +56,7 @@ async def test_sigterm_to_task_api_loses_no_request_and_publishes_nothing_twice(
     assert await load.doubled_on_topic() == []
 
 
+@pytest.mark.processes(PROXIED)
 async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "RunningStack", load: SteadyLoad) -> None:
     async with load.running():
         await load.goes_on()
@@ -64,6 +68,7 @@ async def test_sigterm_to_task_api_and_its_sidecar_at_once(stack: "RunningStack"
     assert await load.doubled_on_topic() == []
 
 
+@pytest.mark.processes(PROXIED)
 async def test_sigterm_while_kafka_is_frozen_amid_a_publish_ends_soon_and_loses_nothing(
     stack: "RunningStack", load: SteadyLoad
 ) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from chassis.database import Database, DatabaseUnavailableError, applied_revision, open_database
 from chassis.settings import ServiceSettings
 from chassis.testing import settings_for
+from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
 
 
@@ -85,7 +86,7 @@ async def test_sessions_take_turns_with_and_without_a_transaction(database: Data
     async with database.session(transaction=False) as session:
         connection = await session.connection()
         assert await connection.scalar(text("SELECT count(*) FROM kept")) == 1
-        assert await connection.scalar(text("SHOW statement_timeout")) == "300ms"
+        assert await connection.scalar(text("SHOW statement_timeout")) == "0"
 
 
 async def test_a_server_that_is_not_there_is_unavailable_with_a_time_to_retry() -> None:
@@ -116,6 +117,18 @@ async def test_an_exhausted_pool_is_unavailable_and_passes_with_the_load(databas
 async def test_a_slow_statement_is_cut_off(database: Database) -> None:
     with pytest.raises(DatabaseUnavailableError):
         await run(database, "SELECT pg_sleep(20)")
+
+
+async def test_a_slow_statement_outside_of_a_transaction_is_cut_off_and_cancelled(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        async with database.session(transaction=False) as session:
+            await (await session.connection()).execute(text("SELECT pg_sleep(20), 'cut off'"))
+    others = "FROM pg_stat_activity WHERE query LIKE '%cut off%' AND pid <> pg_backend_pid() AND state = 'active'"
+
+    async def is_over() -> bool:
+        return await run(database, f"SELECT count(*) {others}") == 0
+
+    assert await within(5, is_over, 0.05), "it goes on for the 20 seconds that it would take"
 
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")

@@ -1,8 +1,11 @@
 """task-api in process, on a real PostgreSQL with a database for each test; its sidecar is not there."""
 
 import asyncio
+import base64
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -35,6 +38,23 @@ def patient_settings(database_url: str) -> TaskApiSettings:
     waits = ("database_lock_timeout", "database_statement_timeout", "database_pool_timeout")
     patient = dict.fromkeys((*waits, "database_transaction_timeout"), 90)
     return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
+
+
+@pytest.fixture
+def production() -> dict[str, Any]:
+    """All that is wanted outside development, and good; a test takes away or spoils what it is about."""
+    return {
+        "environment": "production",
+        "auth_hs256_secret": None,
+        "auth_jwks_url": "https://id.example.com/k",
+        "cursor_secret": secrets.token_urlsafe(32),
+        "erasure_secret": secrets.token_urlsafe(32),
+        "api_key_peppers": f"first:{secrets.token_urlsafe(32)}",
+        "encryption_keys": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+        "DAPR_API_TOKEN": secrets.token_urlsafe(32),
+        "APP_API_TOKEN": secrets.token_urlsafe(33),
+        "database_url": f"postgresql://it:{secrets.token_urlsafe(24)}@db.example/it",
+    }
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What API keys are hashed with: rotated under keys in use, required in production, told to nobody."""
 
-import base64
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -89,21 +87,10 @@ async def test_replicas_take_each_others_keys_while_a_pepper_is_rotated_as_docum
     ],
 )
 def test_in_production_peppers_must_be_set_and_strong_and_are_in_no_message(
-    peppers: str | None, complaint: str
+    production: Json, peppers: str | None, complaint: str
 ) -> None:
-    production: Json = {
-        "environment": "production",
-        "auth_hs256_secret": None,
-        "auth_jwks_url": "https://id.example.com/k",
-        "cursor_secret": secrets.token_urlsafe(32),
-        "erasure_secret": secrets.token_urlsafe(32),
-        "encryption_keys": f"one:{base64.b64encode(secrets.token_bytes(32)).decode()}",
-        "DAPR_API_TOKEN": secrets.token_urlsafe(32),
-        "APP_API_TOKEN": secrets.token_urlsafe(33),
-        "database_url": f"postgresql://it:{secrets.token_urlsafe(24)}@db.example/it",
-    }
     with pytest.raises(ValueError, match=complaint) as refusal:
-        settings_for(TaskApiSettings, **production, api_key_peppers=peppers)
+        settings_for(TaskApiSettings, **production | {"api_key_peppers": peppers})
     assert "Q7-vXb9LcKd2" not in str(refusal.value)
-    good = settings_for(TaskApiSettings, **production, api_key_peppers=f"a:{'Q7-vXb9LcKd2' * 9}")
+    good = settings_for(TaskApiSettings, **production | {"api_key_peppers": f"a:{'Q7-vXb9LcKd2' * 9}"})
     assert "Q7-vXb9LcKd2" not in repr(good) + repr(good.peppers)

@@ -15,7 +15,7 @@ from chassis.testing import settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.calendar_feeds.repository import CalendarFeedRepository
 from task_api.calendar_feeds.service import MAX_TASKS
-from task_api.calendar_feeds.tokens import new_token
+from task_api.secret_tokens import FEED_PREFIX, new_token
 from task_api.settings import TaskApiSettings
 
 # One owner has a tenth of all tasks.
@@ -135,7 +135,7 @@ async def reading(database: Database, owner: str, completed: bool | None, *, lim
 async def test_a_token_is_looked_up_in_an_index(crowded: Database, crowded_url: str) -> None:
     seen = noted(crowded)
     async with crowded.session() as session:
-        assert await CalendarFeedRepository(session).find_by_digest(new_token().digest) is None
+        assert await CalendarFeedRepository(session).find_by_digest(new_token(FEED_PREFIX).digest) is None
         await CalendarFeedRepository(session).all_of("owner-77")
         await CalendarFeedRepository(session).count("owner-77")
     used = [

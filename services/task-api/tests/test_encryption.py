@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from typing import Any
 
 import asyncpg
 import pytest
@@ -20,7 +21,6 @@ from task_api.settings import TaskApiSettings
 OLD, NEW = (f"{name}:{base64.b64encode(os.urandom(32)).decode()}" for name in ("old-2025", "new-2026"))
 PLACE = ("profiles", "email", "alice")
 PATIENCE = 90.0
-NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
 def test_what_was_encrypted_is_decrypted_and_looks_different_each_time() -> None:
@@ -88,24 +88,13 @@ def test_keys_that_cannot_be_used_are_refused_by_name(text: str, why: str) -> No
         Keyring.parse(text)
 
 
-def production(**more: object) -> dict[str, object]:
-    return {
-        "environment": "production",
-        "auth_hs256_secret": None,
-        "auth_jwks_url": "https://id.example/jwks",
-        "cursor_secret": secrets.token_urlsafe(32),
-        "erasure_secret": secrets.token_urlsafe(32),
-        "api_key_peppers": f"one:{secrets.token_urlsafe(32)}",
-    } | more
-
-
-def test_outside_development_keys_are_required_and_no_weak_one_is_taken() -> None:
-    assert settings_for(TaskApiSettings, NOWHERE, **production(encryption_keys=NEW)).keyring.current == "new-2026"
+def test_outside_development_keys_are_required_and_no_weak_one_is_taken(production: dict[str, Any]) -> None:
+    assert settings_for(TaskApiSettings, **production | {"encryption_keys": NEW}).keyring.current == "new-2026"
     with pytest.raises(ValueError, match="set TASKWIRE_ENCRYPTION_KEYS"):
-        settings_for(TaskApiSettings, NOWHERE, **production())
+        settings_for(TaskApiSettings, **production | {"encryption_keys": None})
     short = f"weak:{base64.b64encode(secrets.token_bytes(20)).decode()}"
     with pytest.raises(ValueError, match="TASKWIRE_ENCRYPTION_KEYS cannot be used: the key 'weak' has 20 bytes"):
-        settings_for(TaskApiSettings, NOWHERE, **production(encryption_keys=short))
+        settings_for(TaskApiSettings, **production | {"encryption_keys": short})
 
 
 @pytest.fixture

@@ -88,17 +88,8 @@ async def test_a_cursor_of_a_list_has_one_spelling(client: httpx2.AsyncClient) -
     assert tried
 
 
-def test_in_production_the_secret_of_cursors_must_be_set() -> None:
-    production: dict[str, Any] = {
-        "environment": "production",
-        "database_url": "postgresql://task_api@127.0.0.1:1/nowhere",
-        "auth_hs256_secret": None,
-        "auth_jwks_url": "https://id.example.com/k",
-        "erasure_secret": secrets.token_urlsafe(32),
-        "api_key_peppers": f"first:{secrets.token_urlsafe(32)}",
-        "encryption_keys": f"first:{base64.b64encode(secrets.token_bytes(32)).decode()}",
-    }
+def test_in_production_the_secret_of_cursors_must_be_set(production: dict[str, Any]) -> None:
     for secret, complaint in ((None, "set TASKWIRE_CURSOR_SECRET"), (secrets.token_urlsafe(15), "at least 32 bytes")):
         with pytest.raises(ValueError, match=complaint):
-            settings_for(TaskApiSettings, **production, cursor_secret=secret)
-    assert settings_for(TaskApiSettings, **production, cursor_secret=CURSORS).cursor_key == CURSORS.encode()
+            settings_for(TaskApiSettings, **production | {"cursor_secret": secret})
+    assert settings_for(TaskApiSettings, **production | {"cursor_secret": CURSORS}).cursor_key == CURSORS.encode()

@@ -76,7 +76,8 @@ class Database:
 
         Args:
             transaction: False: each statement stands for itself, and a single one that reads is spared the two round
-                trips of a transaction around it, unless there is a pooler.
+                trips of a transaction around it, unless there is a pooler. Outside of a transaction it has no limits of
+                the server's; a statement that takes too long is cancelled from here.
 
         Raises:
             DatabaseUnavailableError: At entry or at any statement inside, when PostgreSQL cannot be used.

@@ -88,6 +88,12 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+BEARER: Final = "Bearer"
+"""The challenge for who has sent no credential (RFC 6750, section 3)."""
+BEARER_REFUSED: Final = f'{BEARER} error="invalid_token"'
+"""The one for who has sent something that does not hold."""
+
+
 class UnauthenticatedError(ApiError):
     """No credential, or one that does not hold."""
 
@@ -97,7 +103,7 @@ class UnauthenticatedError(ApiError):
         '`Taskwire-HMAC-SHA256 error="invalid_signature"` when a signature was'
     }
 
-    def __init__(self, detail: str, *, challenge: str = 'Bearer error="invalid_token"') -> None:
+    def __init__(self, detail: str, *, challenge: str = BEARER_REFUSED) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
 

@@ -17,6 +17,7 @@ from testcontainers.compose import DockerCompose
 
 from containers.composition import override
 from containers.docker import absent, docker, docker_command, last_line, logs
+from containers.endings import Endings
 from containers.environment import complete, read, required_variables
 from containers.images import COMPOSE_FILE
 from containers.spans import SpanReader
@@ -38,7 +39,6 @@ _COMMAND: Final = 120.0
 _PATIENCE: Final = 300.0
 _POLL: Final = 0.1
 _TAIL: Final = 30
-_SIGNALLED: Final = 128
 _PORTS_OF_A_PREFIX: Final = 100
 _ALL: Final = 10_000_000
 
@@ -56,6 +56,7 @@ class ContainerStack:
         self._base = free_base()
         self._project = f"{self._home.name.lower()}"
         self._settings = self._home / "compose.env"
+        self._endings = Endings(self._project, self._home / "events.log")
         self._ids: dict[str, str] = {}
         self._must_not_log: dict[str, str] = {}
         self._reader = SpanReader(self._home / "spans", spans) if spans is not None else None
@@ -91,6 +92,7 @@ class ContainerStack:
                 failure.add_note(line)
             self._end()
             raise failure from error
+        self._endings.start()
         self._ids = {str(container.Service): str(container.ID) for container in containers}
         if self._reader is not None:
             self._reader.start()
@@ -223,17 +225,7 @@ class ContainerStack:
 
     def exit_codes(self, name: str) -> list[int]:
         """How a part ended each time that it ended unasked, since the stack began."""
-        told = docker(
-            *("events", "--since", "24h", "--until", "0s", "--filter", f"container={self._ids[name]}"),
-            *("--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"),
-            timeout=_COMMAND,
-        )
-        events = [line.split() for line in told.splitlines()]
-        ended = [event for event in events if event[0] in ("die", "stop")]
-        # An end that was asked for is followed by a `stop`.
-        asked = [*(event[0] == "stop" for event in ended[1:]), False]
-        codes = [int(event[1]) for event, by_us in zip(ended, asked, strict=True) if event[0] == "die" and not by_us]
-        return [_SIGNALLED - code if code > _SIGNALLED else code for code in codes]
+        return self._endings.exit_codes(self._ids[name])
 
     async def _is_ready(self, name: str) -> bool:
         if name == "postgres":
@@ -286,6 +278,7 @@ class ContainerStack:
         return []
 
     def _end(self) -> None:
+        self._endings.stop()
         with self._no_other_settings():
             self._compose.stop()
         if self._reader is not None:

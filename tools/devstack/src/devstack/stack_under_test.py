@@ -221,7 +221,8 @@ class StackUnderTest:
 
     def exit_codes(self, name: str) -> list[int]:
         """How a part ended each time that it ended unasked, as the supervisor saw it; negative: by which signal."""
-        told = re.findall(rf"{re.escape(name)} died \((?:exit code (\d+)|killed by (\w+))", self._log.read_text())
+        ended = rf"(?<![\w-]){re.escape(name)} died \((?:exit code (\d+)|killed by (\w+))"
+        told = re.findall(ended, self._log.read_text())
         return [int(code) if code else -signal.Signals[by] for code, by in told]
 
     def log(self, name: str, lines: int = 50) -> list[str]:

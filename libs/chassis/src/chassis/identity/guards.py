@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPBase
 from starlette.routing import BaseRoute
 
-from chassis.errors import ForbiddenError, UnauthenticatedError
+from chassis.errors import BEARER, ForbiddenError, UnauthenticatedError
 from chassis.identity.permissions import NEVER_IN_A_KEY, Permission, roles_with
 from chassis.identity.principal import Principal
 from chassis.identity.subjects import is_subject
@@ -131,7 +131,7 @@ async def _verified(request: Request) -> Principal:
             if not is_subject(principal.id):
                 raise UnauthenticatedError("The credential is of nobody who can be a user.")
             return principal
-    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", challenge="Bearer")
+    raise UnauthenticatedError("Send a bearer token: `Authorization: Bearer …`.", challenge=BEARER)
 
 
 CurrentUser = Annotated[Principal, Depends(get_current_user)]

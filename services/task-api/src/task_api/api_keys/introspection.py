@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
-from chassis.errors import FieldProblem, InvalidInputError, UnauthenticatedError
+from chassis.errors import BEARER, BEARER_REFUSED, FieldProblem, InvalidInputError, UnauthenticatedError
 from chassis.identity import Principal
 from chassis.identity.guards import InvalidCredentialError
 from chassis.paths import INTROSPECTION_PATH
@@ -31,7 +31,7 @@ async def from_a_service(request: Request) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     knows_it = wanted is not None and hmac.compare_digest(given.encode(), wanted.get_secret_value().encode())
     if scheme.lower() != "bearer" or not knows_it:
-        challenge = 'Bearer error="invalid_token"' if given else "Bearer"
+        challenge = BEARER_REFUSED if given else BEARER
         raise UnauthenticatedError("This is for services of Taskwire.", challenge=challenge)
 
 

@@ -20,8 +20,8 @@ from task_api.api_keys.service import (
     TooManyApiKeySecretsError,
     TooManyApiKeysError,
 )
-from task_api.tasks.cursors import MAX_LIST_CURSOR_CHARS, CursorMismatchError, InvalidCursorError
-from task_api.tasks.list_parameters import MAX_PAGE
+from task_api.tasks.cursors import CursorMismatchError, InvalidCursorError
+from task_api.tasks.list_parameters import MAX_PAGE, ListCursorParameter
 
 _ONE: Final = documented(ApiKeyForbiddenError, ApiKeyNotFoundError)
 
@@ -36,9 +36,7 @@ def get_api_keys(request: Request) -> ApiKeys:
 
 def get_listing(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="keys on a page")] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
-    ] = None,
+    cursor: ListCursorParameter = None,
     total: Annotated[bool, Query(description="count all of one's keys too")] = False,
 ) -> ApiKeyListing:
     """Read what a list request asks for."""

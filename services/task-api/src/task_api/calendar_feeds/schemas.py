@@ -6,12 +6,13 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from task_api.calendar_feeds.models import CalendarFeed
+from task_api.secret_tokens import FEED_PREFIX
 from task_api.tasks.schemas import TaskRequest, without_nul
 
 MAX_NAME_CHARS: Final = 100
 Form = Literal["todos", "events"]
 """As what tasks are shown: VTODO, or VEVENT for applications that subscribe to nothing else."""
-_HINT: Final = "twcal_c0Zq3x"
+_HINT: Final = FEED_PREFIX + "c0Zq3x"
 A_TOKEN: Final = _HINT + "0" * 37
 
 

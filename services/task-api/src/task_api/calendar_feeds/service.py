@@ -17,7 +17,7 @@ from task_api.calendar_feeds.models import CalendarFeed
 from task_api.calendar_feeds.rendering import FORM_OF_FEEDS, MAX_DESCRIPTION_CHARS, render
 from task_api.calendar_feeds.repository import CalendarFeedRepository, FeedTask
 from task_api.calendar_feeds.schemas import CalendarFeedCreate, Form
-from task_api.calendar_feeds.tokens import FeedToken, digest_of, new_token
+from task_api.secret_tokens import FEED_PREFIX, SecretToken, digest_of, new_token
 
 MAX_FEEDS: Final = 10
 """Feeds of one user."""
@@ -52,7 +52,7 @@ class IssuedFeed:
     """A feed and the token that was just made for it."""
 
     feed: CalendarFeed
-    token: FeedToken
+    token: SecretToken
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class CalendarFeeds:
         Raises:
             TooManyCalendarFeedsError: The user has as many as one may have.
         """
-        feeds, now, token = CalendarFeedRepository(session), datetime.now(UTC), new_token()
+        feeds, now, token = CalendarFeedRepository(session), datetime.now(UTC), new_token(FEED_PREFIX)
         await feeds.hold(user.id)
         if await feeds.count(user.id) >= MAX_FEEDS:
             raise TooManyCalendarFeedsError
@@ -112,7 +112,7 @@ class CalendarFeeds:
             CalendarFeedNotFoundError: No such feed.
             CalendarFeedForbiddenError: Someone else's.
         """
-        feeds, token = CalendarFeedRepository(session), new_token()
+        feeds, token = CalendarFeedRepository(session), new_token(FEED_PREFIX)
         feed = await feeds.lock(feed_id, owner_id=user.id)
         if feed is None:
             raise await _refusal(feeds, feed_id)

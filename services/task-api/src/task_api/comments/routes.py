@@ -29,8 +29,8 @@ from task_api.comments.service import (
 )
 from task_api.engagements.access import EngagementForbiddenError
 from task_api.tasks.answers import Conditions
-from task_api.tasks.cursors import MAX_LIST_CURSOR_CHARS, CursorMismatchError, InvalidCursorError
-from task_api.tasks.list_parameters import MAX_PAGE
+from task_api.tasks.cursors import CursorMismatchError, InvalidCursorError
+from task_api.tasks.list_parameters import MAX_PAGE, ListCursorParameter
 from task_api.tasks.routes import TaskId
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError
 
@@ -50,9 +50,7 @@ def get_comment_service(request: Request) -> CommentService:
 
 def get_listing(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="comments on a page")] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
-    ] = None,
+    cursor: ListCursorParameter = None,
     total: Annotated[bool, Query(description="count all comments on the task too")] = False,
 ) -> CommentListing:
     """Read what a list request asks for."""

@@ -19,7 +19,7 @@ from task_api.engagements.roles import Act
 from task_api.engagements.schemas import DEFAULT_VALIDITY, MAX_INVITATION_DAYS, InvitationCreate, MembershipOut
 from task_api.engagements.service import MAX_MEMBERS, check_place
 from task_api.engagements.terms import Terms
-from task_api.engagements.tokens import InvitationToken, digest_of, new_token
+from task_api.secret_tokens import INVITATION_PREFIX, SecretToken, digest_of, new_token
 
 MAX_OPEN_INVITATIONS: Final = 50
 """Invitations of one engagement that can still be accepted."""
@@ -55,7 +55,7 @@ class IssuedInvitation:
     """An invitation and the token that was just made for it."""
 
     invitation: Invitation
-    token: InvitationToken
+    token: SecretToken
 
 
 class InvitationService:
@@ -72,7 +72,7 @@ class InvitationService:
             InvalidInputError: It would expire at once, or too late.
             TooManyInvitationsError: There are as many open ones as there may be.
         """
-        now, token = datetime.now(UTC), new_token()
+        now, token = datetime.now(UTC), new_token(INVITATION_PREFIX)
         expires_at = _expiry(draft.expires_at, now)
         await self._hold(user, session, engagement_id)
         invitations = InvitationRepository(session)

@@ -8,14 +8,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from chassis.identity import MAX_SUBJECT_CHARS, is_subject
 from task_api.engagements.models import Engagement, Invitation
 from task_api.engagements.roles import Role
-from task_api.engagements.tokens import PREFIX
+from task_api.secret_tokens import INVITATION_PREFIX
 from task_api.tasks.schemas import Moment, TaskRequest, without_nul
 
 MAX_NAME_CHARS: Final = 100
 MAX_INVITATION_DAYS: Final = 30
 DEFAULT_VALIDITY: Final = timedelta(days=7)
 _MAX_TOKEN_CHARS: Final = 100
-_HINT: Final = PREFIX + "c0Zq3x"
+_HINT: Final = INVITATION_PREFIX + "c0Zq3x"
 A_TOKEN: Final = _HINT + "0" * 37
 
 

@@ -13,8 +13,8 @@ from task_api.history.auth import HistoryRead
 from task_api.history.repository import CompletionFilter
 from task_api.history.schemas import CompletionOut
 from task_api.history.service import CompletionListing, HistoryService
-from task_api.tasks.cursors import MAX_LIST_CURSOR_CHARS, CursorMismatchError, InvalidCursorError
-from task_api.tasks.list_parameters import MAX_PAGE, EngagementParameter
+from task_api.tasks.cursors import CursorMismatchError, InvalidCursorError
+from task_api.tasks.list_parameters import MAX_PAGE, EngagementParameter, ListCursorParameter
 from task_api.tasks.routes import TaskId
 from task_api.tasks.schemas import Moment
 from task_api.tasks.service import TaskForbiddenError, TaskNotFoundError
@@ -35,9 +35,7 @@ def get_listing(
         bool | None, Query(description="only completions that were undone; false: only those that still stand")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="completions on a page")] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
-    ] = None,
+    cursor: ListCursorParameter = None,
     total: Annotated[bool, Query(description="count all that match too")] = False,
 ) -> CompletionListing:
     """Read what a list request asks for."""

@@ -21,6 +21,11 @@ MAX_FILTER_TAGS: Final = 10
 _MAX_SORT_CHARS: Final = 100
 
 
+ListCursorParameter = Annotated[
+    str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
+]
+
+
 def _few_words(text: str) -> str:
     if len(split_words(text)) > MAX_QUERY_WORDS:
         raise ValueError(f"may have at most {MAX_QUERY_WORDS} words")
@@ -70,9 +75,7 @@ def get_listing(  # noqa: PLR0913, PLR0917 (what a request may say)
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="tasks on a page")] = 50,
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="tasks to leave out first")] = 0,
-    cursor: Annotated[
-        str | None, Query(max_length=MAX_LIST_CURSOR_CHARS, description="`next_cursor` of the page before")
-    ] = None,
+    cursor: ListCursorParameter = None,
     total: Annotated[bool, Query(description="count all matching tasks too")] = False,
 ) -> TaskListing:
     """Read what a list request asks for."""

@@ -1,22 +1,23 @@
-"""The secret of an invitation: random, shown once, kept as its hash."""
+"""Secrets that open something by themselves: random, shown once, kept as their hash."""
 
 import hashlib
 import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-PREFIX: Final = "twinv_"
-"""Begins every token: whoever finds one knows what it opens."""
+# How every token of a kind begins: whoever finds one knows what it opens, and logs and traces leave out `tw…_…`.
+INVITATION_PREFIX: Final = "twinv_"
+FEED_PREFIX: Final = "twcal_"
 _RANDOM_BYTES: Final = 32
 _SHOWN_CHARS: Final = 6
 
 
 @dataclass(frozen=True)
-class InvitationToken:
+class SecretToken:
     """A new token.
 
     Attributes:
-        secret: The whole of it; for whom it is handed to.
+        secret: The whole of it; for whom it is made, and nobody else.
         hint: How it begins, to tell one from another; 220 of 256 bits stay unknown.
         digest: What is kept of it. A plain hash does: so many random bits cannot be guessed from it.
     """
@@ -26,10 +27,10 @@ class InvitationToken:
     digest: bytes
 
 
-def new_token() -> InvitationToken:
-    """Make a token of 256 random bits."""
-    secret = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    return InvitationToken(secret, secret[: len(PREFIX) + _SHOWN_CHARS], digest_of(secret))
+def new_token(prefix: str) -> SecretToken:
+    """Make a token of 256 random bits that begins so."""
+    secret = prefix + secrets.token_urlsafe(_RANDOM_BYTES)
+    return SecretToken(secret, secret[: len(prefix) + _SHOWN_CHARS], digest_of(secret))
 
 
 def digest_of(secret: str) -> bytes:
