@@ -91,7 +91,8 @@ def test_breakers_are_described_as_they_are(call: str) -> None:
 
 def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     database, tasks = settings_for(ServiceSettings), settings_for(TaskApiSettings)
-    pool, connect = database.database_pool_timeout, database.database_connect_timeout
+    waits = ServiceSettings.model_fields  # of those of a test, these are longer
+    pool, connect = (waits[f"database_{name}_timeout"].default for name in ("pool", "connect"))
     wanted = f"{pool:g} s for one of the pool, {connect:g} s to connect, {pool + connect:g} s in all"
     assert row_of("database")[1] == wanted
     assert f"after {CHECK_TIMEOUT:g} s at most" in row_of("database")[4]

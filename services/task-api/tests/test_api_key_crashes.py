@@ -91,6 +91,12 @@ def lines(log: Path) -> list[Json]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+async def logged(log: Path, route: str, *, times: int) -> bool:
+    with contextlib.suppress(json.JSONDecodeError):  # of a line that is being written
+        return [line.get("route") for line in lines(log) if line["event"] == "request"].count(route) >= times
+    return False
+
+
 async def works(http: httpx2.AsyncClient, key: Json) -> bool:
     answer = await http.get("/api/v1/tasks", headers={"Authorization": f"Bearer {key['key']}"})
     return answer.status_code == 200
@@ -143,6 +149,8 @@ async def test_a_rotation_that_is_killed_leaves_the_old_secret_and_can_be_done_a
             keys.append(rotated.json())
             assert [await works(http, keys[0]), await works(http, keys[-1])] == [old_works, True]
         assert await connection.fetchval("SELECT count(*) FROM api_key_secrets") == 1
+        # A request is logged after its answer has left.
+        assert await within(PATIENCE, lambda: logged(tmp_path / "second.log", "/api/v1/tasks", times=5), 0.05)
     await connection.close()
     asked = [line for line in lines(tmp_path / "second.log") if line["event"] == "request"]
     named = [line.get("api_key") for line in asked if line["route"] == "/api/v1/tasks"]

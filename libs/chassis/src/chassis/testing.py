@@ -73,6 +73,9 @@ def settings_for(settings_class: type[SettingsT], database_url: str = _REFUSED_U
         "auth_jwks_url": None,
         "DAPR_API_TOKEN": secrets.token_urlsafe(24),
         "APP_API_TOKEN": APP_TOKEN,
+        # A slow machine is no outage; tests of outages say their own numbers.
+        "database_connect_timeout": 30,
+        "database_pool_timeout": 30,
         # A test asks as often as it likes; those of the limits say their own numbers.
         "rate_limit_per_user": 1_000_000,
         "rate_limit_per_address": 1_000_000,
