@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from audit_worker.trail import members
 from chassis.consumer import DELIVERY_TIMEOUT
 from chassis.health import CHECK_TIMEOUT
 from chassis.identity import introspection
@@ -105,6 +106,8 @@ def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     assert row_of("introspection")[1].startswith(f"{introspection.POLICY.timeout:g} s")
     assert row_of("introspection")[2].startswith(f"{introspection.POLICY.attempts - 1}, with jitter")
     assert f"in the last {introspection.POSITIVE_FOR:g} s" in row_of("introspection")[4]
+    assert row_of("membership")[1].startswith(f"{members.POLICY.timeout:g} s")
+    assert row_of("membership")[2].startswith(f"{members.POLICY.attempts - 1}, with jitter")
     assert f"one fetch in {FETCH_FLOOR:g} s" in row_of("jwks")[3]
     assert row_of("rate-limit-store")[1] == f"{database.rate_limit_store_timeout:g} s"
 

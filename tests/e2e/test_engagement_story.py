@@ -57,6 +57,17 @@ async def test_bob_is_invited_edits_alice_is_told_and_with_his_removal_his_strea
             assert await stream.next() is None
         refused = await bob.get(f"{tasks}/{task['id']}")
         assert (refused.status_code, refused.json()["code"]) == (403, "task_forbidden")
+        trail = f"{stack.urls['audit-worker']}/api/v1/audit/entries"
+
+        async def reads_all_of_it(user: httpx2.AsyncClient) -> bool:
+            entries = (await user.get(trail, params=query)).json()["items"]
+            return [(entry["type"], entry["task_id"]) for entry in entries] == [
+                ("task.created", task["id"]), ("task.updated", task["id"]), ("task.completed", task["id"]),
+            ]  # fmt: skip
+
+        assert await within(PATIENCE, lambda: reads_all_of_it(carol), 0.1)
+        refused = await bob.get(trail, params=query)
+        assert (refused.status_code, refused.json()["code"]) == (403, "engagement_forbidden")
         # Carol, who saw it all, was told of the completion: then so would he have been, by the same transaction.
         assert await within(PATIENCE, lambda: is_told_of(carol, "task.completed", "task.updated", "task.created"), 0.1)
         assert await is_told_of(bob, "task.created")

@@ -215,6 +215,25 @@ async def test_the_trail_and_the_inbox_take_no_word_of_the_caller_for_who_they_a
             assert SECRET not in response.text
 
 
+async def test_the_trail_of_somebody_elses_engagement_is_not_to_be_read(
+    victim: Person, attacker: Person, belongings: Belongings
+) -> None:
+    engagement = belongings.ids["engagement_id"]
+    task = await victim.create_task(f"{SECRET} in an engagement", engagement_id=engagement)
+    query = f"/audit/entries?engagement_id={engagement}"
+
+    async def recorded() -> bool:
+        return SECRET in (await victim.ask("GET", query, service="audit-worker")).text
+
+    assert await within(PATIENCE, recorded, 0.1)
+    for path in (query, f"{query}&task_id={task['id']}", f"{query}&total=true"):
+        response = await attacker.ask("GET", path, service="audit-worker")
+        assert (response.status_code, response.json()["code"]) == (403, "engagement_forbidden")
+        assert SECRET not in response.text
+    response = await attacker.ask("GET", f"/audit/entries?task_id={task['id']}", service="audit-worker")
+    assert response.json()["items"] == []
+
+
 def test_the_walk_goes_through_what_has_ids() -> None:
     known = {"task_id", "comment_id", "feed_id", "key_id", "notification_id", "letter_id", "erasure_id"}
     known |= {"engagement_id", "invitation_id", "user_id"}

@@ -67,8 +67,8 @@ OPEN: Final = {"openapi", "live", "ready", "metrics", "docs", "docs_asset"}
 """What anybody may read, of every service: it says nothing about anyone."""
 OPEN_BY_TOKEN: Final = {"read_calendar_feed"}
 """Whose path holds the credential."""
-FOR_OUR_SERVICES: Final = {"introspect_api_key"}
-"""What our services ask each other; wants a secret of theirs (`test_introspection`)."""
+FOR_OUR_SERVICES: Final = {"introspect_api_key", "tell_membership"}
+"""What our services ask each other; wants a secret of theirs (`test_introspection`, `test_membership`)."""
 FOR_THE_SIDECAR: Final = {"_get_subscriptions", "on_task_events", "on_dead_letter", "on_account_event"}
 """What daprd calls; all but the list of subscriptions want its token (`test_subscriptions` of each consumer)."""
 

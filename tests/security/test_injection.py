@@ -45,7 +45,8 @@ SQL: Final = {
 QUERIES: Final = {
     "task-api": ["/tasks?q=", "/tasks?tag=", "/tasks?sort=", "/tasks?cursor=", "/tasks?priority=", "/tasks?due_before=",
                  "/tasks?limit=", "/tasks?offset=", "/tasks/changes?cursor=", "/completions?cursor=", "/tasks/"],
-    "audit-worker": ["/audit/entries?task_id=", "/audit/entries?cursor=", "/audit/gaps?task_id=",
+    "audit-worker": ["/audit/entries?task_id=", "/audit/entries?cursor=",
+                     "/audit/entries?engagement_id=", "/audit/gaps?task_id=",
                      "/dead-letters?status="],
     "notifier": ["/notifications?cursor=", "/notifications?unread=", "/notifications/"],
 }  # fmt: skip

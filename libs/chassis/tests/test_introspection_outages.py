@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -16,6 +16,7 @@ from chassis.identity.introspection import POLICY, IntrospectingAuthenticator
 from chassis.service import create_service
 from chassis.settings import ConsumerSettings
 from chassis.testing import scrape, serving, settings_for
+from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
 
 PATIENCE = 90.0
@@ -23,69 +24,10 @@ QUICK = replace(POLICY, timeout=0.3, recovery_timeout=1.0, max_backoff=0.05)
 YES = b'{"active": true, "client_id": "k", "sub": "alice", "scope": "tasks:read audit:read-all later:known"}'
 router = APIRouter()
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 @router.get("/me")
 async def me(user: CurrentUser) -> list[str]:
     return [user.id, *sorted(user.scopes or ()), *user.roles]
-
-
-async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A byte now and then, for ever: no gap between two of them is long."""
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while True:
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    return
-
-
-def saying(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> Answer:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n" + more
-        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-
-    return answer
-
-
-@dataclass
-class Peer:
-    """Who listens where task-api should be, and how often it was asked."""
-
-    answer: Answer
-    url: str = ""
-    connections: int = 0
-
-
-@asynccontextmanager
-async def peer_that(answer: Answer) -> AsyncIterator[Peer]:
-    peer = Peer(answer)
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer.connections += 1
-        try:
-            await peer.answer(reader, writer)
-        except OSError:
-            pass  # the caller has gone
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/introspect"
-    try:
-        yield peer
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @asynccontextmanager

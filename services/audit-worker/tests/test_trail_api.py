@@ -100,7 +100,7 @@ async def test_what_the_api_serves_can_be_verified_as_it_is(client: httpx2.Async
     [
         "limit=0", "limit=501", "limit=-1", "limit=ten", "limit=", "task_id=0", "task_id=-1", "task_id=x",
         f"task_id={2**63}", "cursor=nonsense", "cursor=", "cursor=eyJhZnRlciI6IC0xfQ", "total=perhaps",
-        "cursor=" + "A" * 201,
+        "cursor=" + "A" * 201, "engagement_id=0", "engagement_id=-1", "engagement_id=x", f"engagement_id={2**63}",
     ],
 )  # fmt: skip
 async def test_a_query_that_makes_no_sense_is_refused(client: httpx2.AsyncClient, query: str) -> None:
@@ -115,6 +115,7 @@ async def test_a_query_that_makes_no_sense_is_refused(client: httpx2.AsyncClient
 async def test_the_limits_themselves_are_accepted(client: httpx2.AsyncClient) -> None:
     assert await read(client, f"limit=500&task_id={2**63 - 1}") == []
     assert await read(client, "limit=1&task_id=1") == []
+    assert await read(client, f"engagement_id={2**63 - 1}", "olga", "auditor") == []
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ INSIDE: Final = (
     "/health/ready",
     "/metrics",
     "/internal/api-keys/introspect",
+    "/internal/engagements/membership",
     "/dapr/subscribe",
     "/dapr/config",
     "/events/tasks/bulk",

@@ -159,7 +159,8 @@ class ConsumerSettings(ServiceSettings):
 
     Attributes:
         delivery_batch_size: Events delivered together, at most.
-        introspection_url: Where task-api says what an API key is; without it no keys are taken here.
+        introspection_url: Where task-api says what an API key is, and beside it who is in an engagement; without it no
+            keys are taken here, and members are not known.
         introspection_secret: What task-api demands of who asks.
     """
 

@@ -24,6 +24,7 @@ from task_api.comments.service import CommentService
 from task_api.engagements.ending import EngagementEnding
 from task_api.engagements.invitation_routes import router as invitations_router
 from task_api.engagements.invitations import InvitationService
+from task_api.engagements.membership import router as membership_router
 from task_api.engagements.routes import router as engagements_router
 from task_api.engagements.service import EngagementService
 from task_api.erasure.gate import AccountErasedError, ErasedGate, ending_streams_of_erased, install_refusal
@@ -179,6 +180,7 @@ def create_app(settings: TaskApiSettings) -> FastAPI:
         background=relaying,
     )
     app.include_router(introspection_router)
+    app.include_router(membership_router)
     install_replay(app, idempotency)
     app.state.rate_limits.give(ROUTE_BUDGETS)
     install_refusal(app)

@@ -23,7 +23,8 @@ class TaskApiSettings(ServiceSettings):
             development only.
         api_key_peppers: What API keys are hashed with, as `id:secret,id:secret`, the current one first; the same in
             every replica. Optional in development only.
-        introspection_secret: Demanded of services that ask what an API key is; without it nobody may.
+        introspection_secret: Demanded of services that ask what an API key is, or who is in an engagement; without it
+            nobody may.
         sync_cursor_days: How long a cursor holds.
         task_retention_days: How long a deleted task can be restored, and is told to those who keep a copy; longer than
             any cursor holds.

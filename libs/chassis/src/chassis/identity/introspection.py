@@ -23,14 +23,14 @@ from chassis.identity.guards import InvalidCredentialError
 from chassis.identity.permissions import IN_A_KEY
 from chassis.identity.principal import Principal
 from chassis.logging import get_logger
-from chassis.resilience import CallPolicy, CircuitOpenError, Judgement, ResilientCall
+from chassis.questions import UNANSWERED, Questions
+from chassis.resilience import CallPolicy, CircuitOpenError
 from chassis.settings import ConsumerSettings
 
 POSITIVE_FOR: Final = 5.0
 """Seconds for which a key that holds is not asked for again: how much later revoking it arrives here."""
 NEGATIVE_FOR: Final = 2.0
 MAX_ANSWERS: Final = 10_000
-MAX_ANSWER_BYTES: Final = 16 * 1024
 POLICY: Final = CallPolicy("introspection", timeout=2.0, attempts=2, max_backoff=0.5, recovery_timeout=2.0)
 _logger = get_logger(__name__)
 
@@ -64,9 +64,8 @@ class IntrospectingAuthenticator:
             clock: Seconds that never go back.
             policy: How a call is made.
         """
-        self._url, self._headers, self._client = url, {"Authorization": f"Bearer {secret}"}, client
-        self._clock = clock
-        self._call = ResilientCall(policy, judge=_what_it_says)
+        self._url, self._clock = url, clock
+        self._questions = Questions(url, secret, client, policy)
         # By hashes, so that no key lies in memory for longer than its request.
         self._kept: dict[bytes, _Kept] = {}
         self._asking: dict[bytes, asyncio.Task[_Kept]] = {}
@@ -105,7 +104,7 @@ class IntrospectingAuthenticator:
             return (await asyncio.shield(asking)).principal
         except CircuitOpenError as error:
             raise UnavailableError("API keys cannot be verified now.", retry_after=error.retry_after) from error
-        except (httpx2.HTTPError, ValueError, TimeoutError) as error:
+        except UNANSWERED as error:
             raise UnavailableError("API keys cannot be verified now.") from error
 
     def _asked(self, name: bytes, done: "asyncio.Task[_Kept]") -> None:
@@ -115,30 +114,13 @@ class IntrospectingAuthenticator:
 
     async def _ask(self, name: bytes, credential: str) -> _Kept:
         asked_at = self._clock()  # before the answer was made: it is not kept for longer than that says
-        principal = await self._call(lambda: self._introspect(credential))
+        principal = await self._questions.ask({"token": credential}, _principal)
         kept = _Kept(principal, asked_at + (NEGATIVE_FOR if principal is None else POSITIVE_FOR))
         self._kept.pop(name, None)
         while len(self._kept) >= MAX_ANSWERS:
             del self._kept[next(iter(self._kept))]
         self._kept[name] = kept
         return kept
-
-    async def _introspect(self, credential: str) -> Principal | None:
-        form = {"token": credential}
-        async with self._client.stream("POST", self._url, data=form, headers=self._headers) as response:
-            response.raise_for_status()
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise ValueError("the answer is too large")
-        return _principal(body)
-
-
-def _what_it_says(error: Exception) -> Judgement:
-    """A 4xx is an answer, if of somebody who was given another secret; to ask again would bring the same."""
-    refused = isinstance(error, httpx2.HTTPStatusError) and error.response.status_code < 500  # noqa: PLR2004
-    return Judgement.WELL if refused else Judgement.UNWELL
 
 
 def _principal(body: bytes) -> Principal | None:

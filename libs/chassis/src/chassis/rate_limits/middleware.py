@@ -5,15 +5,16 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.errors import problem_response
-from chassis.paths import INTROSPECTION_PATH, SIDECAR_PREFIXES
+from chassis.paths import INTROSPECTION_PATH, MEMBERSHIP_PATH, SIDECAR_PREFIXES
 from chassis.rate_limits.admission import Admission, RateLimits
 from chassis.rate_limits.answers import RateLimitedError, rate_limit_headers
 
-EXEMPT: Final = ("/health/", "/metrics", INTROSPECTION_PATH, *SIDECAR_PREFIXES)
+EXEMPT: Final = ("/health/", "/metrics", INTROSPECTION_PATH, MEMBERSHIP_PATH, *SIDECAR_PREFIXES)
 """Asked by machines that must never be told to wait: the orchestrator, Prometheus, our own services, the sidecar.
 
-Our services ask for the keys of everybody: a budget of their address would be used up by whoever sends them made-up
-keys, or guesses at the same address, and nobody's key would be taken meanwhile. They show a secret of 32 bytes."""
+Our services ask for the keys and places of everybody: a budget of their address would be used up by whoever sends them
+made-up keys, or guesses at the same address, and nobody's key would be taken meanwhile. They show a secret of 32 bytes.
+"""
 
 
 class RateLimitMiddleware:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -51,12 +52,29 @@ _ERASE_ACTOR: Final = text(
 )
 
 
-def _visible(owner_id: str | None, task_id: int | None) -> list[ColumnElement[bool]]:
+@dataclass(frozen=True)
+class Which:
+    """Which entries a caller reads.
+
+    Attributes:
+        owner_id: Whose tasks they are of; None: everybody's.
+        task_id: Of which task; None: of all.
+        until: The last of them at most, by its sequence; None: as far as the chain goes.
+    """
+
+    owner_id: str | None
+    task_id: int | None = None
+    until: int | None = None
+
+
+def _visible(which: Which) -> list[ColumnElement[bool]]:
     conditions = []
-    if owner_id is not None:
-        conditions.append(col(AuditEntry.owner_id) == owner_id)
-    if task_id is not None:
-        conditions.append(col(AuditEntry.task_id) == task_id)
+    if which.owner_id is not None:
+        conditions.append(col(AuditEntry.owner_id) == which.owner_id)
+    if which.task_id is not None:
+        conditions.append(col(AuditEntry.task_id) == which.task_id)
+    if which.until is not None:
+        conditions.append(col(AuditEntry.sequence) <= which.until)
     return conditions
 
 
@@ -101,17 +119,15 @@ class TrailRepository:
         rows = await connection.execute(_VERSIONS_TAKEN, {"tasks": list(tasks), "versions": list(numbers)})
         return {(task, version) for task, version in rows}
 
-    async def page(
-        self, *, owner_id: str | None, task_id: int | None, after: int | None, limit: int
-    ) -> list[AuditEntry]:
+    async def page(self, which: Which, *, after: int | None, limit: int) -> list[AuditEntry]:
         """Give entries in the order of the chain; `after` is the last sequence of the page before."""
-        statement = select(AuditEntry).where(*_visible(owner_id, task_id))
+        statement = select(AuditEntry).where(*_visible(which))
         if after is not None:
             statement = statement.where(col(AuditEntry.sequence) > after)
         statement = statement.order_by(col(AuditEntry.sequence)).limit(limit)
         return list((await self._session.exec(statement)).all())
 
-    async def count(self, *, owner_id: str | None, task_id: int | None) -> int:
+    async def count(self, which: Which) -> int:
         """Count what `page` would go through."""
-        statement = select(func.count()).select_from(AuditEntry).where(*_visible(owner_id, task_id))
+        statement = select(func.count()).select_from(AuditEntry).where(*_visible(which))
         return (await self._session.exec(statement)).one()

@@ -8,10 +8,12 @@ from datetime import datetime
 from prometheus_client import Counter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from audit_worker.trail.auth import visible_owner
+from audit_worker.trail.auth import reads_all, visible_owner
 from audit_worker.trail.chain import Head, actor_hash, content_hash, entry_hash, exact_object, new_salt
+from audit_worker.trail.members import Members
 from audit_worker.trail.models import AuditEntry, NewEntry
-from audit_worker.trail.repository import TrailRepository
+from audit_worker.trail.repository import TrailRepository, Which
+from chassis.database import Database
 from chassis.erased_subjects import ErasedSubjects
 from chassis.identity import ERASED, Principal
 from chassis.inbox import ReceivedEvent, Verdict
@@ -30,6 +32,7 @@ class EntryFilter:
     """Which of the entries one may see to list."""
 
     task_id: int | None
+    engagement_id: int | None
     limit: int
     cursor: str | None
     total: bool
@@ -134,21 +137,38 @@ def _entry_of(event: TaskEvent, head: Head, now: datetime) -> NewEntry:
     return entry
 
 
-async def list_entries(user: Principal, session: AsyncSession, wanted: EntryFilter) -> Page[AuditEntry]:
+async def list_entries(user: Principal, database: Database, members: Members, wanted: EntryFilter) -> Page[AuditEntry]:
     """Give a page of the entries the user may see, in the order of the chain.
 
     Appends commit one after the other, so nothing ever appears before an entry that was already given out.
 
     Raises:
         InvalidInputError: The cursor is none of ours.
+        EngagementForbiddenError: Not a member of the engagement.
+        EngagementNotFoundError: No such engagement.
+        MembershipUnknownError: Nobody can say right now who is a member.
     """
-    trail = TrailRepository(session)
-    owner_id = visible_owner(user)
-    found = await trail.page(
-        owner_id=owner_id,
-        task_id=wanted.task_id,
-        after=decode_cursor(wanted.cursor),
-        limit=wanted.limit + 1,
-    )
-    total = await trail.count(owner_id=owner_id, task_id=wanted.task_id) if wanted.total else None
+    after = decode_cursor(wanted.cursor)
+    until = await _end_for_a_member(user, database, members, wanted.engagement_id)
+    which = Which(visible_owner(user, wanted.engagement_id), wanted.task_id, until)
+    async with database.session() as session:
+        trail = TrailRepository(session)
+        found = await trail.page(which, after=after, limit=wanted.limit + 1)
+        total = await trail.count(which) if wanted.total else None
     return cut_page(found, limit=wanted.limit, position=lambda entry: entry.sequence, total=total)
+
+
+async def _end_for_a_member(
+    user: Principal, database: Database, members: Members, engagement_id: int | None
+) -> int | None:
+    """Let a member read an engagement up to an entry; None where nobody needs to be asked.
+
+    The end comes before the question: an entry that is recorded while it is asked may be of a change after a removal.
+    No connection is held meanwhile, or a task-api that says nothing would keep events from being recorded.
+    """
+    if engagement_id is None or reads_all(user):
+        return None
+    async with database.session() as session:
+        head = await TrailRepository(session).head()
+    await members.check_may_read(user.id, engagement_id)
+    return head.sequence

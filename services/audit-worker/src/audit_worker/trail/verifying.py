@@ -5,7 +5,7 @@ import sys
 
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail.chain import GENESIS, ChainFault, Head, verify_chain
-from audit_worker.trail.repository import TrailRepository
+from audit_worker.trail.repository import TrailRepository, Which
 from chassis.database import Database, open_database
 
 _AT_ONCE = 1_000
@@ -42,7 +42,7 @@ async def verified(database: Database) -> tuple[list[ChainFault], Head]:
     while last.sequence < head.sequence:
         async with database.session() as session:
             limit = min(_AT_ONCE, head.sequence - last.sequence)
-            entries = await TrailRepository(session).page(owner_id=None, task_id=None, after=last.sequence, limit=limit)
+            entries = await TrailRepository(session).page(Which(None), after=last.sequence, limit=limit)
         faults += verify_chain(entries, after=last)
         if not entries:
             break

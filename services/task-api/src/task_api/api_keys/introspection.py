@@ -1,38 +1,17 @@
 """What an API key is, for the services that do not have the keys (RFC 7662). No part of the public API."""
 
-import hmac
-from typing import Annotated, Final
-from urllib.parse import parse_qs
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 
-from chassis.errors import BEARER, BEARER_REFUSED, FieldProblem, InvalidInputError, UnauthenticatedError
 from chassis.identity import Principal
 from chassis.identity.guards import InvalidCredentialError
 from chassis.paths import INTROSPECTION_PATH
 from task_api.api_keys.authenticator import ApiKeyAuthenticator
-from task_api.settings import TaskApiSettings
-
-_MAX_FIELDS: Final = 10
-_HEADERS: Final = {"Cache-Control": "no-store"}
+from task_api.our_services import NOT_KEPT, form_of, from_a_service
 
 router = APIRouter(include_in_schema=False)
-
-
-async def from_a_service(request: Request) -> None:
-    """Let pass who knows the secret of our services; nobody does where none is set.
-
-    Raises:
-        UnauthenticatedError: The caller does not.
-    """
-    settings: TaskApiSettings = request.app.state.settings
-    wanted = settings.introspection_secret
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    knows_it = wanted is not None and hmac.compare_digest(given.encode(), wanted.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not knows_it:
-        challenge = BEARER_REFUSED if given else BEARER
-        raise UnauthenticatedError("This is for services of Taskwire.", challenge=challenge)
 
 
 def get_authenticator(request: Request) -> ApiKeyAuthenticator:
@@ -47,21 +26,10 @@ async def introspect_api_key(
 ) -> Response:
     """Say whose key it is and what it is for, or that it does not hold; never why."""
     try:
-        principal = await authenticator.verify(await _token(request))
+        principal = await authenticator.verify((await form_of(request, "token"))["token"])
     except InvalidCredentialError:
-        return JSONResponse({"active": False}, headers=_HEADERS)
-    return JSONResponse(_shown(principal), headers=_HEADERS)
-
-
-async def _token(request: Request) -> str:
-    try:
-        form = parse_qs((await request.body()).decode("latin-1"), max_num_fields=_MAX_FIELDS)
-    except ValueError:
-        form = {}
-    if len(form.get("token", ())) != 1:
-        message = "Field required, once, in a form"
-        raise InvalidInputError(f"token: {message}", errors=[FieldProblem(field="token", message=message)])
-    return form["token"][0]
+        return JSONResponse({"active": False}, headers=NOT_KEPT)
+    return JSONResponse(_shown(principal), headers=NOT_KEPT)
 
 
 def _shown(principal: Principal) -> dict[str, object]:

@@ -66,6 +66,14 @@ async def enter(session: AsyncSession, space: Space, act: Act = Act.READ) -> See
     return seen
 
 
+async def acts_of(session: AsyncSession, user_id: str, engagement_id: int) -> frozenset[Act] | None:
+    """Give what somebody may do in an engagement, which is nothing for who is not a member; None: there is none."""
+    seen = await EngagementRepository(session).find(engagement_id, user_id)
+    if seen is None:
+        return None
+    return frozenset() if seen.role is None else MAY[Role(seen.role)]
+
+
 async def hold(session: AsyncSession, user_id: str, owner_id: str, act: Act = Act.WRITE) -> Recipients:
     """Let somebody write what an owner has, and hold their right to it until the transaction ends.
 
