@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import asyncpg
 import httpx2
 import pytest
+from sqlalchemy import text
 
+from chassis.database import open_database
 from chassis.migrations import upgrade
-from chassis.testing import bearer, serving, settings_for
-from devstack.databases import CONNECT_TIMEOUT
+from chassis.settings import ServiceSettings
+from chassis.testing import bearer, scrape, serving, settings_for
+from devstack.databases import CONNECT_TIMEOUT, accepts_connections
 from devstack.polling import within
 from devstack.process import popen
 from devstack.throwaway import ThrowawayPostgres
@@ -19,12 +22,14 @@ from task_api.settings import TaskApiSettings
 
 PATIENCE = 90.0
 WRITERS = 8
-EACH = 12
+EACH = 8
+KEEPS_WHAT_IT_COMMITTED = {"fsync": "off", "synchronous_commit": "on", "full_page_writes": "off"}
+"""Through a crash of PostgreSQL, that is; it need not survive one of the machine."""
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[ThrowawayPostgres]:
-    with ThrowawayPostgres() as postgres:
+    with ThrowawayPostgres(KEEPS_WHAT_IT_COMMITTED) as postgres:
         upgrade("task_api", postgres.server.dsn())
         yield postgres
 
@@ -35,6 +40,10 @@ def end(postgres: ThrowawayPostgres, how: signal.Signals) -> None:
     postgres._process.wait(60)
 
 
+def start(postgres: ThrowawayPostgres) -> None:
+    postgres._process = popen(postgres.server.command(), postgres._log)
+
+
 @pytest.mark.parametrize(
     "how", [signal.SIGINT, signal.SIGQUIT], ids=["a restart", "a crash: what was not committed is gone"]
 )
@@ -43,25 +52,31 @@ async def test_requests_that_are_sent_again_with_their_keys_land_once_each(
 ) -> None:
     nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
     app = create_app(settings_for(TaskApiSettings, postgres.server.dsn(), **nobody))
-    refused, landed, half = [0], list[str](), asyncio.Event()
+    refused, landed, half = [0], dict[str, int](), asyncio.Event()
+
+    async def make(client: httpx2.AsyncClient, title: str) -> int:
+        """Ask until it is made, as a client does that was told to come back; gives its id."""
+        made: list[int] = []
+
+        async def is_made() -> bool:
+            headers = bearer("alice") | {"Idempotency-Key": title}
+            answer = await client.post("/api/v1/tasks", json={"title": title}, headers=headers)
+            if answer.status_code == 201:
+                made.append(answer.json()["id"])
+                return True
+            # Nothing but “come back”, or that the same request is still being looked after.
+            assert answer.status_code in {409, 503}, answer.text
+            assert int(answer.headers["Retry-After"]) >= 1
+            refused[0] += 1
+            return False
+
+        assert await within(PATIENCE, is_made, 0.1)
+        return made[0]
 
     async def write(client: httpx2.AsyncClient, writer: int) -> None:
         for number in range(EACH):
             title = f"{how.name}-{writer}-{number}"
-            headers = bearer("alice") | {"Idempotency-Key": title}
-
-            async def is_made(title: str = title, headers: dict[str, str] = headers) -> bool:
-                answer = await client.post("/api/v1/tasks", json={"title": title}, headers=headers)
-                if answer.status_code == 201:
-                    return True
-                # Nothing but “come back”, or that the same request is still being looked after.
-                assert answer.status_code in {409, 503}, answer.text
-                assert int(answer.headers["Retry-After"]) >= 1
-                refused[0] += 1
-                return False
-
-            assert await within(PATIENCE, is_made, 0.1)
-            landed.append(title)
+            landed[title] = await make(client, title)
             if len(landed) >= WRITERS * EACH // 3:
                 half.set()
 
@@ -75,11 +90,22 @@ async def test_requests_that_are_sent_again_with_their_keys_land_once_each(
         async def is_noticed() -> bool:
             return refused[0] > 0
 
+        async def leads(wanted: float) -> bool:
+            async def is_so() -> bool:
+                return await scrape(client, "taskwire_outbox_relay_leader") == wanted
+
+            return await within(PATIENCE, is_so, 0.05)
+
         assert await within(PATIENCE, is_noticed, 0.05)
+        assert await leads(0)
         assert before < WRITERS * EACH, "it went away too late to matter"
-        postgres._process = popen(postgres.server.command(), postgres._log)
+        start(postgres)
         await writing
+        assert await leads(1), "the relay is back, too"
         assert (await client.get("/health/ready")).status_code == 200
+        # Whoever did not get the answer asks again; here all do, and get the one they had.
+        asked_again = await asyncio.gather(*(make(client, title) for title in landed))
+        assert asked_again == list(landed.values())
     connection = await asyncpg.connect(postgres.server.dsn(), ssl=False, timeout=CONNECT_TIMEOUT)
     made = await connection.fetch("SELECT title FROM tasks WHERE title LIKE $1", f"{how.name}-%")
     events = await connection.fetchval(
@@ -88,3 +114,26 @@ async def test_requests_that_are_sent_again_with_their_keys_land_once_each(
     await connection.close()
     assert sorted(row["title"] for row in made) == sorted(landed), "each once"
     assert events == len(landed), "each with its event"
+
+
+async def test_who_asked_nothing_meanwhile_notices_nothing_of_a_restart(postgres: ThrowawayPostgres) -> None:
+    settings = settings_for(
+        ServiceSettings, postgres.server.dsn(), database_pool_timeout=60, database_connect_timeout=60
+    )
+    database = open_database(settings, application_name="test")
+
+    async def ask() -> int:
+        async with database.session() as session:
+            return int(await (await session.connection()).scalar(text("SELECT pg_backend_pid()")) or 0)
+
+    before = set(await asyncio.gather(ask(), ask(), ask()))
+    await asyncio.to_thread(end, postgres, signal.SIGINT)
+    start(postgres)
+
+    async def is_back() -> bool:
+        return await accepts_connections(postgres.server)
+
+    assert await within(PATIENCE, is_back, 0.05)
+    after = set(await asyncio.gather(ask(), ask(), ask()))  # each on a connection that the server has closed
+    assert not before & after
+    await database.close()

@@ -33,6 +33,14 @@ from task_api.settings import TaskApiSettings
 PATIENCE = 90.0
 CLIENTS = 12
 """Three for each connection of the pooler's to the server."""
+LEFT = """
+    SELECT 'setting', name || ' = ' || setting FROM pg_settings
+    WHERE source = 'session' AND setting <> reset_val
+      AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'TimeZone')
+    UNION ALL SELECT 'prepared statement', statement FROM pg_prepared_statements WHERE name <> ''
+    UNION ALL SELECT 'advisory lock', objid::text FROM pg_locks
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 @pytest.fixture
@@ -75,15 +83,34 @@ async def test_one_connection_of_ours_meets_several_of_the_server_and_the_limits
     await database.close()
 
 
-async def test_nothing_stays_with_a_connection_of_the_server(url: str, database_url: str) -> None:
-    database = open_database(through(url), application_name="test")
-    await backend(database)
-    await database.close()
-    other = await asyncpg.connect(url, ssl=False, statement_cache_size=0, timeout=CONNECT_TIMEOUT)
-    assert await other.fetchval("SELECT current_setting('statement_timeout')") == "0"
-    assert await other.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''") == 0
-    assert await other.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
-    await other.close()
+async def left_behind(url: str) -> list[str]:
+    """Say what somebody left in connections of the server's, all of which are looked into."""
+    looking = [await asyncpg.connect(url, ssl=False, statement_cache_size=0, timeout=CONNECT_TIMEOUT) for _ in range(4)]
+    transactions = [connection.transaction() for connection in looking]
+    for transaction in transactions:  # all at once, so each is on another one
+        await transaction.start()
+    found = [f"{row[0]}: {row[1]}" for connection in looking for row in await connection.fetch(LEFT)]
+    for transaction, connection in zip(transactions, looking, strict=True):
+        await transaction.rollback()
+        await connection.close()
+    return found
+
+
+async def test_nothing_stays_with_a_connection_of_the_server(app: FastAPI, url: str) -> None:
+    alice, path = bearer("alice"), "/api/v1/tasks"
+    imported = {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "x"}]}
+    async with serving(app) as client:  # with its relay, sweeps and readers
+        task = (await retried(client, "POST", path, headers=alice, json={"title": "x"})).json()["id"]
+        for wanted, body, more in (
+            (path, {"title": "x", "parent_id": task}, {"Idempotency-Key": "once"}),
+            (f"{path}/import", imported, {"Idempotency-Key": "import"}),
+            ("/api/v1/calendar-feeds", {"name": "x"}, {}),
+            ("/api/v1/engagements", {"name": "x"}, {}),
+            ("/api/v1/api-keys", {"name": "x", "scopes": ["tasks:read"]}, {}),
+        ):
+            answer = await retried(client, "POST", wanted, headers=alice | more, json=body)
+            assert answer.status_code in {200, 201}, answer.text
+    assert await left_behind(url) == []
 
 
 async def test_many_clients_write_at_once_and_each_gets_its_own_answer(app: FastAPI) -> None:

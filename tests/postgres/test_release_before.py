@@ -13,7 +13,16 @@ import httpx2
 import pytest
 
 from chassis.migrations import upgrade
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from chassis.testing import (
+    APP_TOKEN,
+    AUDIENCE,
+    HS256_SECRET,
+    ISSUER,
+    bearer,
+    deliver_until_taken,
+    make_task_event,
+    post_dead_letter,
+)
 from devstack.databases import CONNECT_TIMEOUT
 from devstack.filelock import exclusive
 from devstack.layout import HOST, REPOSITORY, Layout
@@ -23,6 +32,7 @@ from devstack.process import Command, log_tail, spawn
 from devstack.throwaway import DatabaseFactory
 
 PATIENCE = 90.0
+IMPORTED: Final = {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "imported"}]}
 RELEASE: Final = Path(__file__).with_name("release_before").read_text().split()[-1]
 
 
@@ -66,7 +76,7 @@ async def serving(release: Path, module: str, url: str, log: Path) -> AsyncItera
         "DAPR_HTTP_PORT": "1",  # no sidecar: events wait in the outbox
         "DAPR_GRPC_PORT": "1",
         "DAPR_API_TOKEN": "d" * 32,
-        "APP_API_TOKEN": "a" * 32,
+        "APP_API_TOKEN": APP_TOKEN,
     }
     process = await spawn(
         Command([str(release / ".venv/bin/python"), "-m", module, "serve"], environment, release), log
@@ -89,6 +99,20 @@ async def serving(release: Path, module: str, url: str, log: Path) -> AsyncItera
         await process.wait()
 
 
+async def are_written(url: str, tables: set[str]) -> bool:
+    """Whether rows were put into all of these: what was not written was not tried on this schema."""
+    connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
+
+    async def all_are() -> bool:  # a process counts what it did when it has time, or ends
+        found = await connection.fetch("SELECT relname AS name FROM pg_stat_user_tables WHERE n_tup_ins > 0")
+        return tables <= {row["name"] for row in found}
+
+    try:
+        return await within(PATIENCE, all_are, 0.1)
+    finally:
+        await connection.close()
+
+
 async def test_its_api_keeps_working_on_this_schema(databases: DatabaseFactory, release: Path, tmp_path: Path) -> None:
     alice, path = bearer("alice"), "/api/v1/tasks"
     async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
@@ -104,25 +128,38 @@ async def test_its_api_keeps_working_on_this_schema(databases: DatabaseFactory, 
                 (await client.get(f"{path}?q=mil&tag=x", headers=alice), 200),
                 (await client.get("/api/v1/completions", headers=alice), 200),
                 (await client.get(f"{path}/changes", headers=alice), 200),
+                (await client.post("/api/v1/calendar-feeds", json={"name": "x"}, headers=alice), 201),
+                (await client.post(f"{path}/import", json=IMPORTED, headers=again), 200),
                 (await client.delete(task, headers=alice), 204),
                 (await client.get(task, headers=alice), 404),
             ):
                 assert answer.status_code == wanted, answer.text
                 if wanted == 200 and "items" in answer.text:
                     assert "milk" in answer.text
+        tables = {"tasks", "outbox", "idempotency_keys", "completions", "comments", "calendar_feeds", "import_rows"}
+        assert await are_written(url, tables), "each that the release has"
         connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
-        events = await connection.fetch("SELECT type FROM outbox ORDER BY aggregate_version")
+        events = await connection.fetch(
+            "SELECT type FROM outbox WHERE aggregate_id = $1 ORDER BY aggregate_version", made.json()["id"]
+        )
         await connection.close()
     kinds = ("created", "updated", "completed", "deleted")
     assert [row["type"].split(".")[-1] for row in events] == list(kinds), "an event of each change, for the relay"
 
 
 @pytest.mark.parametrize("module", ["audit_worker", "notifier"])
-async def test_its_consumers_are_ready_on_this_schema(
+async def test_its_consumers_take_events_on_this_schema(
     databases: DatabaseFactory, release: Path, tmp_path: Path, module: str
 ) -> None:
-    async with (
-        databases.fresh(module, lambda url: upgrade(module, url)) as url,
-        serving(release, module, url, tmp_path / "log") as client,
-    ):
-        assert (await client.get("/health/ready")).status_code == 200
+    kept = {"audit_worker": "audit_entries", "notifier": "notifications"}[module]
+    async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
+        async with serving(release, module, url, tmp_path / "log") as client:
+            first, third = make_task_event(1), make_task_event(1, 3)
+            await deliver_until_taken(client, first, third)  # and a gap between them
+            await deliver_until_taken(client, first)
+            assert (await post_dead_letter(client, b"no event")).json() == {"status": "SUCCESS"}
+        tables = {kept, "inbox_events", "inbox_subjects", "inbox_gaps", "dead_letters"}
+        assert await are_written(url, tables), "each that the release has"
+        connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
+        assert await connection.fetchval(f"SELECT count(*) FROM {kept}") == 2, "each once"
+        await connection.close()

@@ -12,7 +12,7 @@ from audit_worker.app import create_app as create_audit_worker
 from audit_worker.settings import AuditWorkerSettings
 from chassis.migrations import upgrade
 from chassis.paths import INTROSPECTION_PATH, MEMBERSHIP_PATH
-from chassis.testing import bearer, deliver, listening, make_task_event, serving, settings_for
+from chassis.testing import bearer, deliver_until_taken, listening, make_task_event, serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app as create_task_api
 from task_api.settings import TaskApiSettings
@@ -113,14 +113,14 @@ async def house(services: House) -> House:
     await there.remove("removed")
     await there.make(f"/engagements/{engagement}/leave", None, "left")
     # Tasks have ids that no other test has.
-    await deliver(
-        there.audit,
+    for event in (
         entry(there, 1),
         entry(there, 2),
         make_task_event(there.task(8), owner_id="engagement:1", engagement_id=1),
         make_task_event(there.task(9), owner_id="viewer"),
         entry(there, 1, version=2),
-    )
+    ):
+        await deliver_until_taken(there.audit, event)
     return there
 
 

@@ -14,7 +14,7 @@ from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings
 from audit_worker.trail import members
 from chassis.paths import INTROSPECTION_PATH, MEMBERSHIP_PATH
-from chassis.testing import bearer, deliver, make_task_event, scrape, serving, settings_for
+from chassis.testing import bearer, deliver_until_taken, make_task_event, scrape, serving, settings_for
 from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
 from task_events import TaskEvent
@@ -31,7 +31,8 @@ async def asking(database_url: str, address: str | None) -> AsyncIterator[httpx2
     told = {"introspection_url": f"{address}{INTROSPECTION_PATH}", "introspection_secret": "s" * 32} if address else {}
     app: FastAPI = create_app(settings_for(AuditWorkerSettings, database_url, **told))
     async with serving(app) as client:
-        await deliver(client, of_engagement(1), make_task_event(2))
+        for event in (of_engagement(1), make_task_event(2)):  # in this order, whoever is told to come again
+            await deliver_until_taken(client, event)
         yield client
 
 
@@ -187,7 +188,7 @@ async def test_what_is_recorded_while_it_asks_is_not_on_the_page(database_url: s
     async with peer_that(silence) as peer, asking(database_url, peer.url) as client:
 
         async def record_and_say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await deliver(client, of_engagement(3))
+            await deliver_until_taken(client, of_engagement(3))
             await saying(MEMBER)(reader, writer)
 
         peer.answer = record_and_say
@@ -197,8 +198,12 @@ async def test_what_is_recorded_while_it_asks_is_not_on_the_page(database_url: s
         assert sequences(await read(client)) == [1, 3]
 
 
-async def test_while_it_asks_no_connection_to_the_database_is_held(database_url: str) -> None:
-    go, one = asyncio.Event(), {"database_pool_size": 1, "database_pool_overflow": 0}
+async def test_while_it_asks_no_connection_to_the_database_is_held(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a task-api that says nothing would keep events from being recorded."""
+    monkeypatch.setattr(members, "POLICY", replace(members.POLICY, timeout=PATIENCE))
+    go, one = asyncio.Event(), {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 0.5}
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await go.wait()
@@ -213,9 +218,10 @@ async def test_while_it_asks_no_connection_to_the_database_is_held(database_url:
                 return peer.connections >= 1
 
             assert await within(PATIENCE, is_asked, 0.01)
-            await deliver(client, make_task_event(7))
+            await deliver_until_taken(client, make_task_event(7))
+            assert not page.done(), "it still asks, and the event was recorded meanwhile"
             go.set()
-            await page
+            assert sequences(await page) == []
 
 
 async def test_a_service_that_is_not_told_whom_to_ask_reads_engagements_to_auditors_alone(database_url: str) -> None:

@@ -35,8 +35,8 @@ def settings(database_url: str) -> TaskApiSettings:
 @pytest.fixture
 def patient_settings(database_url: str) -> TaskApiSettings:
     """For tests whose requests come at once and wait for each other, however slow the machine is."""
-    waits = ("database_lock_timeout", "database_statement_timeout", "database_pool_timeout")
-    patient = dict.fromkeys((*waits, "database_transaction_timeout"), 90)
+    waits = ("lock", "statement", "pool", "connect", "idle", "transaction")
+    patient = dict.fromkeys((f"database_{wait}_timeout" for wait in waits), 90)
     return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from chassis.database import Database
+from chassis.database import Database, open_database
 from chassis.testing import bearer
 from devstack.polling import within
 from task_api.app import create_app
@@ -23,6 +23,7 @@ from task_api.settings import TaskApiSettings
 TASKS, ENGAGEMENTS = "/api/v1/tasks", "/api/v1/engagements"
 ALICE, BOB, CAROL = (bearer(name) for name in ("alice", "bob", "carol"))
 PATIENCE: Final = 90.0
+WAITING: Final = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 MakeEngagement = Callable[..., Awaitable[int]]
 
 
@@ -31,12 +32,20 @@ def app(patient_settings: TaskApiSettings) -> FastAPI:
     return create_app(patient_settings)
 
 
+@pytest.fixture
+async def database(patient_settings: TaskApiSettings) -> AsyncIterator[Database]:
+    """Whoever holds a lock and looks who waits is as patient as those who wait."""
+    database = open_database(patient_settings, application_name="test")
+    yield database
+    await database.close()
+
+
 async def waiting(database: Database, count: int = 1) -> None:
     """Wait until so many statements of others wait for a lock."""
 
     async def so_many() -> bool:
         async with database.session() as session:
-            statement = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            statement = text(f"{WAITING} AND wait_event_type = 'Lock'")
             return bool(await (await session.connection()).scalar(statement) >= count)
 
     assert await within(PATIENCE, so_many, 0.02)

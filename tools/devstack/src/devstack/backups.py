@@ -84,7 +84,9 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         manifest: Manifest = json.loads((directory / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise ProvisionError("nothing was restored", f"{directory} holds no backup", "Name one: FROM=…") from error
+        raise ProvisionError(
+            "nothing was restored", f"{directory} holds no backup", "Name one: make restore FROM=directory"
+        ) from error
     for name, backup in manifest["databases"].items():
         file = directory / backup["file"]
         if not file.exists() or _digest(file) != backup["sha256"]:
@@ -190,7 +192,11 @@ async def _nobody_else(name: str, dsn: str) -> None:
         )
     if others:
         who = ", ".join(sorted(row["name"] or "somebody" for row in others))
-        raise ProvisionError("nothing was restored", f"the database of {name} is in use by {who}", "Stop who uses it")
+        raise ProvisionError(
+            "nothing was restored",
+            f"the database of {name} is in use by {who}",
+            "Stop who uses it, and restore again: till then the services stay down",
+        )
 
 
 async def _run(program: str, dsn: str | None, *arguments: str) -> None:

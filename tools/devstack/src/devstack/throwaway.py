@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,7 +36,13 @@ _ATTEMPTS: Final = 3
 class ThrowawayPostgres:
     """A PostgreSQL server in a temporary directory that goes away with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] = THROWAWAY) -> None:
+        """Prepare it.
+
+        Args:
+            settings: Of the server; those for throwing away lose the last commits in a crash of PostgreSQL.
+        """
+        self._settings = settings
         self._directory = Path(tempfile.mkdtemp(prefix="taskwire-postgres-"))
         self._log = self._directory / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +88,7 @@ class ThrowawayPostgres:
         return self._process.pid
 
     def _server(self, port: int) -> PostgresServer:
-        return PostgresServer(self._directory / "data", port, uuid.uuid4().hex, THROWAWAY)
+        return PostgresServer(self._directory / "data", port, uuid.uuid4().hex, self._settings)
 
     def _stop(self) -> None:
         if self._process is None:

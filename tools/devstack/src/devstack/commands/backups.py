@@ -31,12 +31,13 @@ def backup(layout: Layout, options: argparse.Namespace, _: Console) -> int:
 def restore(layout: Layout, options: argparse.Namespace, console: Console) -> int:
     """Stop the services, put every database back, compare it with the backup, and start them again."""
     if not options.backup:
-        raise ProvisionError("nothing was restored", "no backup was named", "Name one: make restore FROM=…")
+        raise ProvisionError("nothing was restored", "no backup was named", "Name one: make restore FROM=directory")
     report, directory = _report(layout), Path(options.backup).expanduser()
     backups.read_manifest(directory)
     parts = list(report["services"])
-    for part in parts:
-        control.ask(layout.run, "stop", part, _CONTROL_TIMEOUT)
+    with console.step("services are stopped"):
+        for part in parts:
+            control.ask(layout.run, "stop", part, _CONTROL_TIMEOUT)
     with console.step("databases"):
         asyncio.run(backups.restore(_databases(report), directory))
     found = asyncio.run(backups.differences(_databases(report), directory))
@@ -44,8 +45,9 @@ def restore(layout: Layout, options: argparse.Namespace, console: Console) -> in
     if found:
         sys.stdout.write("The databases are not what the backup was taken of; the services stay down.\n")
         return 1
-    for part in parts:
-        control.ask(layout.run, "start", part, _CONTROL_TIMEOUT)
+    with console.step("services are started"):
+        for part in parts:
+            control.ask(layout.run, "start", part, _CONTROL_TIMEOUT)
     sys.stdout.write("Restored: revisions, rows and the audit chain are what they were. The services run.\n")
     return 0
 
