@@ -119,7 +119,7 @@ OPERATIONS: Final = {
     "erase_account": Asked(
         "DELETE",
         ME,
-        "INSERT DELETE SELECT SELECT SELECT SELECT DELETE DELETE DELETE INSERT SELECT SELECT",
+        "INSERT DELETE SELECT SELECT SELECT SELECT DELETE DELETE DELETE UPDATE INSERT SELECT SELECT",
         {"confirm": "{owner}"},
     ),
     "get_erasure": Asked("GET", f"{ME}/erasure/{{erasure}}", "SELECT SELECT", before="erase"),
