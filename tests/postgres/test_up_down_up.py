@@ -33,6 +33,7 @@ VALUES: Final[Mapping[str, str]] = {
     "account_erasures.erased_at": "NULL",
     "audit_entries.erased_at": "NULL",
     "content_hash": HASH,
+    "actor_hash": HASH,
     "prev_hash": HASH,
     "hash": HASH,
     "from_version": "1",
@@ -59,6 +60,8 @@ LOST: Final[Mapping[str, Mapping[str, set[str]]]] = {
         # Events of accounts: the relay of the release before would send them to `tasks`.
         "0011": {"account_erasure_confirmations", "account_erasures", "profiles", "rows of outbox"},
         "0012": {"proxy_nonces"},
+        # The name of an engagement that has ended goes for good, and who goes up again asks the erasures anew.
+        "0013": {"account_erasures.engagements", "engagements.name"},
     },
     "audit_worker": {
         "0001": {"audit_entries", "inbox_events", "inbox_subjects"},
@@ -155,6 +158,7 @@ def value_of(table: str, column: str, kind: str) -> str:
         "bytea": "'\\x{n}'::bytea",
         "jsonb": """'{{"n": {n}}}'::jsonb""",
         "text[]": "ARRAY['{n}']",
+        "bigint[]": "ARRAY[{n}]::bigint[]",
         "timestamp with time zone": "'2026-01-01Z'::timestamptz + {n} * interval '1 minute'",
         "date": "'2026-01-01'::date",
     }.get(kind, "{n}")
