@@ -42,7 +42,8 @@ class Consumer:
 
     @property
     def lines(self) -> list[Json]:
-        return [json.loads(line) for line in self._out.read_text().splitlines()]
+        whole, _, _ = self._out.read_text().rpartition("\n")  # the last one may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     @property
     def complaints(self) -> str:
