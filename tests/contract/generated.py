@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import schemathesis
+from hypothesis.errors import HypothesisWarning
 from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
@@ -101,8 +103,9 @@ def send(
             "missing_required_header": {"enabled": False},
         },
         "operations": [
-            # Ends never: the first events, as far as they come soon, have to do.
-            {"include-operation-id": "stream_changes", "request-timeout": 0.5, "max-stream-events": 2},
+            # Ends never: the first events, as far as they come soon, have to do. Sooner than this a busy machine has
+            # not even begun to answer.
+            {"include-operation-id": "stream_changes", "request-timeout": 2, "max-stream-events": 2},
             # An operation, or a row of a file, that cannot be read fails alone, in a result of a 200.
             {"include-operation-id": "bulk_tasks", "checks": {"negative_data_rejection": {"enabled": False}}},
             {"include-operation-id": "import_tasks", "checks": {"negative_data_rejection": {"enabled": False}}},
@@ -111,7 +114,9 @@ def send(
     config = SchemathesisConfig.from_dict(wanted | ({} if seed is None else {"seed": seed}))
     schema = schemathesis.openapi.from_path(SPECS / f"{service}.json", config=config)
     found = Findings()
-    with _plausible():
+    with _plausible(), warnings.catch_warnings():
+        # Else it would be raised in the place of what was found with such a request.
+        warnings.filterwarnings("ignore", "Generating overly large repr", HypothesisWarning)
         for event in from_schema(schema).execute():
             match event:
                 case events.ScenarioFinished():

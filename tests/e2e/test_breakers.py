@@ -67,11 +67,14 @@ async def test_without_its_sidecar_the_relay_stops_asking_and_begins_again(
     async def is_half_open() -> bool:
         return await state() == 1
 
+    async def is_in_the_backlog() -> bool:
+        return await gauges.read("task-api", "taskwire_outbox_backlog_events") >= 1
+
     assert await within(PATIENCE, is_open, 0.02)
     assert await calls() >= before + 3, "three failures in a row open it"
     # What a caller sees of it: nothing. The event waits.
     await alice.change(task, title="while the breaker is open")
-    assert await gauges.read("task-api", "taskwire_outbox_backlog_events") >= 1
+    assert await within(PATIENCE, is_in_the_backlog, 0.02)
     assert await within(PATIENCE, is_half_open, 0.02)
     assert await gauges.read("task-api", "taskwire_outbound_calls_total", call="dapr-publish", outcome="refused") == 0
     if how == "frozen":
