@@ -80,6 +80,8 @@ async def test_what_callers_send_is_neither_logged_nor_repeated(
     assert len(said) > 20
     assert [one for one in said for value in secret.values() if value in one] == []
     assert stack.leaks() == []
+    assert any(b"/api/v1/tasks" in one for one in collector.received)
+    assert any(b"INSERT INTO " in one for one in collector.received)
     assert find("spans", b"\n".join(collector.received), stack.secrets()) == []
 
 

@@ -90,7 +90,7 @@ async def test_one_trace_leads_from_the_request_to_the_database_writes_of_both_c
     story: dict[str, ExportedSpan] = {}
 
     async def is_told() -> bool:
-        story.update(await asyncio.to_thread(_story_of, trace_id, collector.spans[:], writes))
+        story.update(await asyncio.to_thread(_story_of, trace_id, list(collector.spans), writes))
         return len(story) == 3 + 3 * len(writes)
 
     assert await within(PATIENCE, is_told, 0.2), story
