@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -17,6 +17,7 @@ from chassis.identity.tokens import TokenAuthenticator, TokenVerifier
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
 from chassis.testing import AUDIENCE, ISSUER, scrape, serving, settings_for
+from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
 
 PATIENCE = 90.0
@@ -25,68 +26,14 @@ KEYS = b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": "' + b"A" *
 TOKEN = jws.sign({"sub": "alice"}, "k" * 32, headers={"kid": "k"}, algorithm="HS256")
 router = APIRouter()
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 @router.get("/me")
 async def me(user: CurrentUser) -> str:
     return user.id
 
 
-async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A byte now and then, for ever: no gap between two of them is long."""
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-    while True:
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-async def hang_up(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    return
-
-
 async def nonsense(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"220 mail.example ESMTP\r\n")
-
-
-async def serve_keys(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(KEYS) + KEYS)
-
-
-@dataclass
-class Peer:
-    """Who listens where the keys should be, and how often it was asked."""
-
-    answer: Answer
-    url: str = ""
-    connections: int = 0
-
-
-@asynccontextmanager
-async def peer_that(answer: Answer) -> AsyncIterator[Peer]:
-    peer = Peer(answer)
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer.connections += 1
-        try:
-            await peer.answer(reader, writer)
-        except OSError:
-            pass  # the caller has gone
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
-    try:
-        yield peer
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @asynccontextmanager
@@ -131,7 +78,7 @@ async def test_the_breaker_opens_refuses_tries_and_closes(answer: Answer, outcom
 
         assert await within(PATIENCE, is_refused, 0)
         assert await calls(client, "refused") > 0
-        peer.answer = serve_keys
+        peer.answer = saying(KEYS)
 
         async def is_asked() -> bool:
             # The token is for another algorithm than the key: with keys 401, without them 503.
