@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 import httpx2
 
+from chassis.bounded_body import bounded_body
 from chassis.resilience import CallPolicy, Judgement, ResilientCall
 
 T = TypeVar("T")
@@ -45,12 +46,7 @@ class Questions:
 
     async def _post(self, form: Mapping[str, str], read: Callable[[bytes], T]) -> T:
         async with self._client.stream("POST", self._url, data=dict(form), headers=self._headers) as response:
-            response.raise_for_status()
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise ValueError("the answer is too large")
+            body = await bounded_body(response, MAX_ANSWER_BYTES, "answer")
         return read(body)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import httpx2
 from prometheus_client import Gauge
 
+from chassis.bounded_body import bounded_body
 from chassis.errors import UnavailableError
 from chassis.identity.jwk_set import parse_jwks
 from chassis.identity.tokens import InvalidTokenError, VerificationKey
@@ -139,10 +140,5 @@ class JwksKeys:
 
     async def _fetch(self) -> dict[str, VerificationKey]:
         async with self._client.stream("GET", self._url, headers={"Accept": "application/json"}) as response:
-            response.raise_for_status()
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_DOCUMENT_BYTES:
-                    raise ValueError("the JWKS document is too large")
+            body = await bounded_body(response, MAX_DOCUMENT_BYTES, "JWKS document")
         return parse_jwks(body)
