@@ -1,18 +1,17 @@
 """Builds the programs that are missing, one after the other, and fetches what else lies in the Go modules."""
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from cluster.programs import BUILD_FLAGS, MODULES, Program, Programs, found, missing
 from devstack.daprd_binary import MODULE as DAPRD_MODULE
-from devstack.daprd_build import failure, target_platform
+from devstack.daprd_build import failure, go_environment, target_platform
 from devstack.failures import ProvisionError
 from devstack.filelock import exclusive, held
 from devstack.go_toolchain import ensure_go
@@ -65,7 +64,7 @@ def module_directory(module: str, cache: Path, progress: Progress) -> Path:
     answer = subprocess.run(  # noqa: S603
         [go, "mod", "download", "-json", module],
         cwd=_SOURCES,
-        env=_environment(),
+        env=go_environment(*target_platform()),
         capture_output=True,
         text=True,
         timeout=_DOWNLOAD_TIMEOUT,
@@ -84,7 +83,7 @@ def _build(go: Path, program: Program, destination: Path) -> None:
         done = subprocess.run(  # noqa: S603
             [*_politely(), *command],
             cwd=program.source,
-            env=_environment(),
+            env=go_environment(*target_platform()),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -102,16 +101,8 @@ def _politely() -> list[str]:
     return [] if nice is None else [nice, "-n", str(_LOWEST_PRIORITY)]
 
 
-def _environment() -> Mapping[str, str]:
-    goos, goarch = target_platform()
-    fixed = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "", "CGO_ENABLED": "0", "GOOS": goos, "GOARCH": goarch}
-    return {**os.environ, **fixed}
-
-
 def _failure(what: str, output: str) -> ProvisionError:
-    cause = failure(output)
-    fix = "Undo local changes in tools/cluster" if "tools/daprd" in cause.fix else cause.fix
-    return ProvisionError(what, cause.why, fix)
+    return failure(output, what, "Undo local changes in tools/cluster")
 
 
 def _require_space(cache: Path) -> None:

@@ -22,6 +22,7 @@ from devstack.go_toolchain import ensure_go
 from devstack.process import Command
 
 WHAT: Final = "daprd could not be built"
+_OTHERWISE: Final = "Undo local changes in tools/daprd, or point DAPRD at a daprd binary"
 FREE_BYTES_NEEDED: Final = 3 * 1024**3
 _PROGRESS_INTERVAL: Final = 3.0
 _LINES_SHOWN: Final = 5
@@ -116,7 +117,7 @@ def build(module: Path, destination: Path, cache: Path, progress: Progress) -> N
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=scratch) as temporary:
         fresh = Path(temporary) / "daprd"
-        environment = _environment(scratch, Path(temporary), goos, goarch)
+        environment = go_environment(goos, goarch) | _places(scratch, Path(temporary))
         _run([str(go), *_arguments(module, fresh)], module, environment, progress)
         os.replace(fresh, destination)  # noqa: PTH105
     shutil.rmtree(scratch, ignore_errors=True)
@@ -140,8 +141,8 @@ def _arguments(module: Path, output: Path) -> list[str]:
     return ["build", "-v", *_BUILD_FLAGS, "-ldflags", f"-s -w {stamp}".strip(), "-o", str(output), "."]
 
 
-def _environment(scratch: Path, temporary: Path, goos: str, goarch: str) -> dict[str, str]:
-    """The caller's environment (proxy settings above all) with Go's own places and choices fixed."""
+def go_environment(goos: str, goarch: str) -> dict[str, str]:
+    """The caller's environment (proxy settings above all) with Go's own choices fixed."""
     return {
         **os.environ,
         "GOTOOLCHAIN": "local",
@@ -150,6 +151,11 @@ def _environment(scratch: Path, temporary: Path, goos: str, goarch: str) -> dict
         "CGO_ENABLED": "0",  # no C compiler on a fresh machine
         "GOOS": goos,
         "GOARCH": goarch,
+    }
+
+
+def _places(scratch: Path, temporary: Path) -> dict[str, str]:
+    return {
         "GOPATH": str(scratch / "path"),
         "GOMODCACHE": str(scratch / "modules"),
         "GOCACHE": str(scratch / "build"),
@@ -209,8 +215,14 @@ def _lines(stream: IO[str]) -> Iterator[str | None]:
             due = time.monotonic() + _PROGRESS_INTERVAL
 
 
-def failure(output: str) -> ProvisionError:
-    """Tells from go's words which kind of failure it was; the first kind that fits wins."""
+def failure(output: str, what: str = WHAT, otherwise: str = _OTHERWISE) -> ProvisionError:
+    """Tells from go's words which kind of failure it was; the first kind that fits wins.
+
+    Args:
+        output: What go said.
+        what: What failed.
+        otherwise: What to do when it was no kind that is known.
+    """
     lines = [line for line in output.splitlines() if line.strip()]
 
     def said(words: tuple[str, ...]) -> str | None:
@@ -218,24 +230,24 @@ def failure(output: str) -> ProvisionError:
 
     if line := said(_DISK):
         return ProvisionError(
-            WHAT,
+            what,
             f"the disk is full ({line})",
             "Make room, or set TASKWIRE_CACHE to a directory on a larger disk",
         )
     if line := said(_TAMPERED):
         return ProvisionError(
-            WHAT, f"a module is not the one recorded in go.sum ({line})", "Do not go on; try another network"
+            what, f"a module is not the one recorded in go.sum ({line})", "Do not go on; try another network"
         )
     if line := said(_MEMORY):
-        return ProvisionError(WHAT, f"memory ran out ({line})", "Close other programs and try again")
+        return ProvisionError(what, f"memory ran out ({line})", "Close other programs and try again")
     if line := said(_NETWORK):
         return ProvisionError(
-            WHAT,
+            what,
             f"its modules could not be downloaded ({line})",
             "Check the network and the proxy settings (GOPROXY, HTTPS_PROXY), then try again",
         )
     return ProvisionError(
-        WHAT,
+        what,
         "go said: " + " | ".join(line.strip() for line in lines[-_LINES_SHOWN:]),
-        "Undo local changes in tools/daprd, or point DAPRD at a daprd binary",
+        otherwise,
     )

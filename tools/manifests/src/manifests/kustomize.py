@@ -1,7 +1,6 @@
 """A kustomize: the one installed, the one inside kubectl, or one built from `tools/kustomize` (45 s of a core)."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from devstack.daprd_build import go_environment, target_platform
 from devstack.failures import ProvisionError
 from devstack.filelock import exclusive
 from devstack.go_toolchain import ensure_go
@@ -108,11 +108,8 @@ def _build(cache: Path, destination: Path, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=destination.parent) as temporary:
         fresh = Path(temporary) / "kustomize"
         environment = {
-            **os.environ,
-            "GOTOOLCHAIN": "local",
-            "GOWORK": "off",
+            **go_environment(*target_platform()),
             "GOFLAGS": "-mod=readonly -modcacherw",
-            "CGO_ENABLED": "0",
             "GOPATH": f"{temporary}/path",
             "GOMODCACHE": f"{temporary}/modules",
             "GOCACHE": f"{temporary}/build",
