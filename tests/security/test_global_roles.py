@@ -13,20 +13,14 @@ from typing import Final
 import httpx2
 import pytest
 from fastapi import FastAPI
+from tests.security.our_services import consumer_beside, task_api_beside
 from tests.security.test_guards import FOR_OUR_SERVICES, FOR_THE_SIDECAR, GUARDED, OPEN, OPEN_BY_TOKEN
 
-from audit_worker.app import create_app as create_audit_worker
-from audit_worker.settings import AuditWorkerSettings
 from chassis.identity import operations_of
 from chassis.identity.guards import GuardedOperation
-from chassis.migrations import upgrade
-from chassis.paths import API_PREFIX, INTROSPECTION_PATH
-from chassis.testing import bearer, listening, serving, settings_for
+from chassis.paths import API_PREFIX
+from chassis.testing import bearer
 from devstack.throwaway import DatabaseFactory
-from notifier.app import create_app as create_notifier
-from notifier.settings import NotifierSettings
-from task_api.app import create_app as create_task_api
-from task_api.settings import TaskApiSettings
 
 IN, NO_CREDENTIAL, NO_PERMISSION, FOR_MACHINES = "in", "401 unauthenticated", "403 of a guard", "403 forbidden"
 OF_A_KEY: Final = (
@@ -53,7 +47,6 @@ ROLES: Final = {
     "admin": ("admin",),
     "auditor and admin": ("auditor", "admin"),
 }
-SECRET: Final = "what our services demand of each other"
 Headers = dict[str, str]
 
 
@@ -68,21 +61,11 @@ class House:
 @pytest.fixture(scope="module")
 async def house(databases: DatabaseFactory) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
-
-        async def of(package: str) -> str:
-            return await stack.enter_async_context(databases.fresh(package, lambda url: upgrade(package, url)))
-
-        nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-        tasks = create_task_api(
-            settings_for(TaskApiSettings, await of("task_api"), introspection_secret=SECRET, **nobody)
-        )
-        services = {"task-api": (tasks, await stack.enter_async_context(serving(tasks)))}
-        address = await stack.enter_async_context(listening(tasks))
-        asking = {"introspection_url": address + INTROSPECTION_PATH, "introspection_secret": SECRET}
-        audit = create_audit_worker(settings_for(AuditWorkerSettings, await of("audit_worker"), **asking))
-        notifier = create_notifier(settings_for(NotifierSettings, await of("notifier"), **asking))
-        services["audit-worker"] = audit, await stack.enter_async_context(serving(audit))
-        services["notifier"] = notifier, await stack.enter_async_context(serving(notifier))
+        tasks = await stack.enter_async_context(task_api_beside(databases))
+        services = {"task-api": (tasks.app, tasks.client)}
+        for name in ("audit-worker", "notifier"):
+            there = await stack.enter_async_context(consumer_beside(name, databases, tasks.address))
+            services[name] = there.app, there.client
         yield House(services, await credentials(services["task-api"][1]))
 
 

@@ -1,28 +1,25 @@
 """API keys at the consumers: what they may do there, and that task-api tells nobody else what a key is."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from tests.security.our_services import SECRET, consumer_beside, task_api_beside
 
-from audit_worker.app import create_app as create_audit_worker
-from audit_worker.settings import AuditWorkerSettings
 from chassis.identity.api_key_text import new_key_text
 from chassis.migrations import upgrade
 from chassis.paths import INTROSPECTION_PATH
-from chassis.testing import bearer, listening, serving, settings_for
+from chassis.testing import bearer, serving, settings_for
 from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
-from notifier.app import create_app as create_notifier
 from notifier.settings import NotifierSettings
 from task_api.app import create_app as create_task_api
 from task_api.settings import TaskApiSettings
 
-SECRET: Final = "what our services demand of each other"
 KEYS: Final = "/api/v1/api-keys"
 PATIENCE: Final = 90.0
 Json = dict[str, Any]
@@ -49,27 +46,16 @@ class TaskApi:
 
 @pytest.fixture
 async def task_api(databases: DatabaseFactory) -> AsyncIterator[TaskApi]:
-    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
-        nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-        app = create_task_api(settings_for(TaskApiSettings, url, introspection_secret=SECRET, **nobody))
-        async with serving(app) as client, listening(app) as address:
-            yield TaskApi(address, client)
+    async with task_api_beside(databases) as there:
+        yield TaskApi(there.address, there.client)
 
 
 @asynccontextmanager
 async def consumer(
     name: str, databases: DatabaseFactory, task_api: TaskApi, secret: str = SECRET
 ) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
-    package = name.replace("-", "_")
-    asking = {"introspection_url": task_api.url + INTROSPECTION_PATH, "introspection_secret": secret}
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(databases.fresh(package, lambda url: upgrade(package, url)))
-        app = (
-            create_audit_worker(settings_for(AuditWorkerSettings, url, **asking))
-            if name == "audit-worker"
-            else create_notifier(settings_for(NotifierSettings, url, **asking))
-        )
-        yield app, await stack.enter_async_context(serving(app))
+    async with consumer_beside(name, databases, task_api.url, secret) as there:
+        yield there.app, there.client
 
 
 async def test_it_says_whose_a_key_is_and_what_it_is_for(task_api: TaskApi) -> None:

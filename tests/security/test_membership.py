@@ -1,23 +1,19 @@
 """Members read the trail of their engagement, and nobody else does: audit-worker beside a real task-api."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import httpx2
 import pytest
+from tests.security.our_services import SECRET, consumer_beside, task_api_beside
 
-from audit_worker.app import create_app as create_audit_worker
-from audit_worker.settings import AuditWorkerSettings
-from chassis.migrations import upgrade
-from chassis.paths import INTROSPECTION_PATH, MEMBERSHIP_PATH
-from chassis.testing import bearer, deliver_until_taken, listening, make_task_event, serving, settings_for
+from chassis.paths import MEMBERSHIP_PATH
+from chassis.testing import bearer, deliver_until_taken, make_task_event, serving, settings_for
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app as create_task_api
 from task_api.settings import TaskApiSettings
 
-SECRET: Final = "what our services demand of each other"
 API: Final = "/api/v1"
 ENTRIES: Final = f"{API}/audit/entries"
 NOBODYS: Final = 2**62
@@ -77,21 +73,11 @@ class House:
 
 @pytest.fixture(scope="module")
 async def services(databases: DatabaseFactory) -> AsyncIterator[House]:
-    async with AsyncExitStack() as stack:
-
-        async def migrated(package: str) -> str:
-            return await stack.enter_async_context(databases.fresh(package, lambda url: upgrade(package, url)))
-
-        nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-        task_api = create_task_api(
-            settings_for(TaskApiSettings, await migrated("task_api"), introspection_secret=SECRET, **nobody)
-        )
-        tasks = await stack.enter_async_context(serving(task_api))
-        address = await stack.enter_async_context(listening(task_api))
-        asking = {"introspection_url": address + INTROSPECTION_PATH, "introspection_secret": SECRET}
-        app = create_audit_worker(settings_for(AuditWorkerSettings, await migrated("audit_worker"), **asking))
-        audit = await stack.enter_async_context(serving(app))
-        there = House(tasks, audit, 0, 0, {})
+    async with (
+        task_api_beside(databases) as tasks,
+        consumer_beside("audit-worker", databases, tasks.address) as audit,
+    ):
+        there = House(tasks.client, audit.client, 0, 0, {})
         await there.make("/engagements", {"name": "another"}, "stranger")
         key = {"name": "x", "scopes": ["audit:read"]}
         for name in (*MEMBERS, *OTHERS):
