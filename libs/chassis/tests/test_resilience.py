@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 from tenacity import AsyncRetrying, RetryCallState
 
 from chassis.resilience import CallPolicy, CircuitOpenError, Judgement, ResilientCall, backoff
+from devstack.breaker_clock import BreakerClock
 
 
 class Callee:
@@ -44,13 +45,14 @@ def count_of(name: str, outcome: str) -> float | None:
     return REGISTRY.get_sample_value("taskwire_outbound_calls_total", {"call": name, "outcome": outcome})
 
 
-async def open_for_a_moment(call: ResilientCall) -> None:
-    """Have the call fail, and wait until its breaker is half open."""
+async def open_for_a_moment(call: ResilientCall, breaker_clock: BreakerClock) -> None:
+    """Have the call, whose breaker is open for 60 s, fail, and let the time pass until it is half open."""
     with pytest.raises(ConnectionError):
         await call(Callee(failures=1))
-    assert call.open_for > 0
-    while call.open_for > 0:  # noqa: ASYNC110 (the breaker keeps time, it signals nothing)
-        await asyncio.sleep(0.01)
+    breaker_clock.passes(59)
+    assert call.open_for == 1
+    breaker_clock.passes(1)
+    assert call.open_for == 0
 
 
 def state_of(name: str) -> float | None:
@@ -107,14 +109,13 @@ async def test_retries_stop_when_the_breaker_opens() -> None:
     assert callee.calls == 2
 
 
-async def test_a_success_after_the_recovery_time_closes_the_breaker() -> None:
+async def test_a_success_after_the_recovery_time_closes_the_breaker(breaker_clock: BreakerClock) -> None:
     callee = Callee(failures=1)
-    call = ResilientCall(CallPolicy("closing", timeout=1, failure_threshold=1, recovery_timeout=0.05))
+    call = ResilientCall(CallPolicy("closing", timeout=1, failure_threshold=1, recovery_timeout=60))
     with pytest.raises(ConnectionError):
         await call(callee)
     assert state_of("closing") == 2
-    while call.open_for > 0:  # noqa: ASYNC110 (the breaker keeps time, it signals nothing)
-        await asyncio.sleep(0.01)
+    breaker_clock.passes(60)
     assert state_of("closing") == 1
     assert await call(callee) == "answer"
     assert state_of("closing") == 0
@@ -130,9 +131,9 @@ async def test_an_answer_that_is_no_is_not_retried_and_opens_nothing() -> None:
     assert state_of("mistaken") == 0
 
 
-async def test_an_answer_that_is_no_closes_the_breaker() -> None:
-    call = ResilientCall(CallPolicy("no", timeout=1, failure_threshold=1, recovery_timeout=0.05), judge=judge)
-    await open_for_a_moment(call)
+async def test_an_answer_that_is_no_closes_the_breaker(breaker_clock: BreakerClock) -> None:
+    call = ResilientCall(CallPolicy("no", timeout=1, failure_threshold=1, recovery_timeout=60), judge=judge)
+    await open_for_a_moment(call, breaker_clock)
     with pytest.raises(ValueError, match="no"):
         await call(Callee(failures=1, error=ValueError("no")))
     assert state_of("no") == 0
@@ -152,9 +153,9 @@ async def test_an_error_that_says_nothing_about_the_callee_changes_nothing() -> 
     assert state_of("busy") == 2, "it is no success either"
 
 
-async def test_a_caller_that_goes_away_changes_nothing_and_is_counted() -> None:
-    call = ResilientCall(CallPolicy("left", timeout=60, failure_threshold=1, recovery_timeout=0.05))
-    await open_for_a_moment(call)
+async def test_a_caller_that_goes_away_changes_nothing_and_is_counted(breaker_clock: BreakerClock) -> None:
+    call = ResilientCall(CallPolicy("left", timeout=60, failure_threshold=1, recovery_timeout=60))
+    await open_for_a_moment(call, breaker_clock)
     silent = Silent()
     caller = asyncio.create_task(call(silent))
     await silent.called.wait()
@@ -165,9 +166,9 @@ async def test_a_caller_that_goes_away_changes_nothing_and_is_counted() -> None:
     assert await call(Callee()) == "answer", "the next caller is the trial"
 
 
-async def test_half_open_one_caller_tries_and_the_others_do_not_wait_for_it() -> None:
-    call = ResilientCall(CallPolicy("trial", timeout=60, failure_threshold=1, recovery_timeout=0.05))
-    await open_for_a_moment(call)
+async def test_half_open_one_caller_tries_and_the_others_do_not_wait_for_it(breaker_clock: BreakerClock) -> None:
+    call = ResilientCall(CallPolicy("trial", timeout=60, failure_threshold=1, recovery_timeout=60))
+    await open_for_a_moment(call, breaker_clock)
     silent, others = Silent(), Callee()
     trial = asyncio.create_task(call(silent))
     await silent.called.wait()
@@ -181,10 +182,10 @@ async def test_half_open_one_caller_tries_and_the_others_do_not_wait_for_it() ->
     assert state_of("trial") == 0
 
 
-async def test_a_trial_that_fails_opens_the_breaker_again() -> None:
-    call = ResilientCall(CallPolicy("again", timeout=1, failure_threshold=1, recovery_timeout=0.05))
+async def test_a_trial_that_fails_opens_the_breaker_again(breaker_clock: BreakerClock) -> None:
+    call = ResilientCall(CallPolicy("again", timeout=1, failure_threshold=1, recovery_timeout=60))
     for _ in range(3):
-        await open_for_a_moment(call)
+        await open_for_a_moment(call, breaker_clock)
     assert count_of("again", "error") == 3
 
 

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from devstack.breaker_clock import BreakerClock
     from devstack.pgbouncer import ThrowawayPgBouncer
     from devstack.postgres import PostgresServer
     from devstack.stack_under_test import StackUnderTest
     from devstack.throwaway import DatabaseFactory
+
+
+@pytest.fixture
+def breaker_clock(monkeypatch: pytest.MonkeyPatch) -> "BreakerClock":
+    """The time of every circuit breaker in this process, which passes when the test says so."""
+    from devstack.breaker_clock import BreakerClock  # noqa: PLC0415
+
+    return BreakerClock(monkeypatch)
 
 
 @pytest.fixture(scope="session")
