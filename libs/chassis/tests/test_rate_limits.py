@@ -17,12 +17,11 @@ from chassis.rate_limits.counters import LocalCounters
 from chassis.rate_limits.memory import BoundedMemoryStorage
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import NO_DATABASE, bearer, serving, settings_for
 
 ALICE: Final = bearer("alice")
 BOB: Final = bearer("bob")
 ROUTES: Final[RouteBudgets] = {("POST", "/keys/{name}"): CREDENTIAL, ("GET", "/open/{secret}.ics"): SECRET_ADDRESS}
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
