@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,11 +39,21 @@ def row(number: int, description: str = "") -> bytes:
     )
 
 
+@pytest.fixture
+def nothing_but_this_test() -> Iterator[None]:
+    """Have the garbage collector forget what was there before: a worker of the whole run has a million objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def alive(kind: type[object]) -> int:
-    # Not isinstance: half a million objects are asked at each row, and a model's class answers slowly.
+    # Not isinstance: every object is asked at each row, and a model's class answers slowly.
     return sum(type(one) is kind for one in gc.get_objects())
 
 
+@pytest.mark.usefixtures("nothing_but_this_test")
 async def test_an_import_holds_one_batch_whatever_the_size_of_the_file(client: httpx2.AsyncClient) -> None:
     count, held = 6 * BATCH, []
 
@@ -61,6 +71,7 @@ async def test_an_import_holds_one_batch_whatever_the_size_of_the_file(client: h
     assert max(tasks for _, tasks in held) == 0  # they are made and let go within a batch
 
 
+@pytest.mark.usefixtures("nothing_but_this_test")
 async def test_tasks_with_much_text_are_written_in_smaller_batches(client: httpx2.AsyncClient) -> None:
     held = []
 
