@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tests.e2e.coming_back import PATIENCE
 
 from devstack.polling import within
 from task_events.examples import example_events, stored
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "consumer" / "consumer.py"
-PATIENCE: Final = 90.0
 Json = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ class Consumer:
             if process.returncode == -signal.SIGKILL:
                 return
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await process.wait() == 0, self.complaints
         finally:
             if process.returncode is None:
@@ -226,11 +226,12 @@ async def test_duplicates_latecomers_gaps_and_poison_disturb_nothing(
         ("task.archived", 6),
     ]
     complaints = consumer.complaints
-    assert complaints.count("duplicate: ") == 2
+    # More of them where the broker took it for gone and gave it all once more; of the others there are none the more.
+    assert complaints.count("duplicate: ") >= 2
     assert complaints.count("late: ") == 1
     assert complaints.count("gap: task=7 versions 3 to 3 are missing") == 1
-    skipped = [int(line.partition("@")[2].partition(":")[0]) for line in complaints.splitlines() if "skipped: " in line]
-    assert skipped == [3 + number for number in range(len(POISON))]
+    skipped = {int(line.partition("@")[2].partition(":")[0]) for line in complaints.splitlines() if "skipped: " in line}
+    assert skipped == {3 + number for number in range(len(POISON))}
     assert "Traceback" not in complaints
     assert await committed(stack.kafka, consumer.group, topic) == len(sent)
 
@@ -258,6 +259,11 @@ async def test_it_knows_its_offsets_and_its_events_after_a_crash(
         await producer.send_and_wait(topic, envelope(1), b"7")
         async with consumer.running() as process:
             await consumer.tells({"id": 7}, 1)
+
+            async def is_done() -> bool:
+                return await committed(stack.kafka, consumer.group, topic) == 1
+
+            await consumer.sees(is_done)  # killed just after its line, before its transaction, it would tell it again
             process.kill()
             await process.wait()
         for number in (1, 2):
