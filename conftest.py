@@ -203,6 +203,7 @@ def _processes(collector: Collector) -> "Iterator[RunningStack]":
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        environment.setenv("TASKWIRE_ERASURE_SETTLE", "5")
         with StackUnderTest() as running:
             yield running
 
