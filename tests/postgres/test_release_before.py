@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
 
 from chassis.migrations import upgrade
 from chassis.testing import (
@@ -27,11 +28,10 @@ from devstack.databases import CONNECT_TIMEOUT
 from devstack.filelock import exclusive
 from devstack.layout import HOST, REPOSITORY, Layout
 from devstack.polling import within
-from devstack.ports import free_base
+from devstack.ports import free_port
 from devstack.process import Command, log_tail, spawn
 from devstack.throwaway import DatabaseFactory
 
-PATIENCE = 90.0
 IMPORTED: Final = {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "imported"}]}
 RELEASE: Final = Path(__file__).with_name("release_before").read_text().split()[-1]
 
@@ -64,7 +64,7 @@ def release() -> Path:
 
 @asynccontextmanager
 async def serving(release: Path, module: str, url: str, log: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    port = free_base(0)
+    port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
@@ -82,7 +82,7 @@ async def serving(release: Path, module: str, url: str, log: Path) -> AsyncItera
         Command([str(release / ".venv/bin/python"), "-m", module, "serve"], environment, release), log
     )
     try:
-        async with httpx2.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=30) as client:
+        async with patient_client(base_url=f"http://{HOST}:{port}") as client:
 
             async def is_ready() -> bool:
                 try:
@@ -157,7 +157,11 @@ async def test_its_consumers_take_events_on_this_schema(
             first, third = make_task_event(1), make_task_event(1, 3)
             await deliver_until_taken(client, first, third)  # and a gap between them
             await deliver_until_taken(client, first)
-            assert (await post_dead_letter(client, b"no event")).json() == {"status": "SUCCESS"}
+
+            async def is_stored() -> bool:
+                return bool((await post_dead_letter(client, b"no event")).json() == {"status": "SUCCESS"})
+
+            assert await within(PATIENCE, is_stored, 0.2)
         tables = {kept, "inbox_events", "inbox_subjects", "inbox_gaps", "dead_letters"}
         assert await are_written(url, tables), "each that the release has"
         connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,20 +40,18 @@ def row(number: int, description: str = "") -> bytes:
 
 
 @pytest.fixture
-def nothing_but_this_test() -> Iterator[None]:
-    """Have the garbage collector forget what was there before: a worker of the whole run has a million objects."""
+def counting() -> None:
+    """Have `alive` look at what is made from here on: what is there already may be a million objects."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def alive(kind: type[object]) -> int:
-    # Not isinstance: every object is asked at each row, and a model's class answers slowly.
+    # Not isinstance: a model's class answers slowly.
     return sum(type(one) is kind for one in gc.get_objects())
 
 
-@pytest.mark.usefixtures("nothing_but_this_test")
+@pytest.mark.usefixtures("counting")
 async def test_an_import_holds_one_batch_whatever_the_size_of_the_file(client: httpx2.AsyncClient) -> None:
     count, held = 6 * BATCH, []
 
@@ -71,7 +69,7 @@ async def test_an_import_holds_one_batch_whatever_the_size_of_the_file(client: h
     assert max(tasks for _, tasks in held) == 0  # they are made and let go within a batch
 
 
-@pytest.mark.usefixtures("nothing_but_this_test")
+@pytest.mark.usefixtures("counting")
 async def test_tasks_with_much_text_are_written_in_smaller_batches(client: httpx2.AsyncClient) -> None:
     held = []
 
