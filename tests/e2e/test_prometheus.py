@@ -29,7 +29,6 @@ pytestmark = [
         reason="QUERIES NOT ASKED OF A REAL PROMETHEUS: not installed (Debian and Ubuntu: apt-get install prometheus)",
     ),
 ]
-PATIENCE = 90.0
 OF_OTHERS = {"up", "ALERTS", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes"}
 """Made by Prometheus itself, or by what there is on Kubernetes alone."""
 LABELS_THAT_NO_CALLER_MAKES = {"le", "state", "outcome", "verdict", "result"}
