@@ -15,6 +15,7 @@ from dapr.proto import api_service_v1, api_v1
 from chassis.testing import make_task_event
 from devstack.layout import HOST
 from devstack.polling import within
+from devstack.services import SERVICES, Service
 from task_events import CONTENT_TYPE, TaskEvent, parse_task_event
 from task_events.topics import PUBSUB_NAME, TASKS_PARTITIONS, TASKS_TOPIC
 
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 PATIENCE = 90.0
 SIDECAR = "daprd-task-api"
 MORE_THAN_A_RECORD_HOLDS = "ö" * 600_000
+ALL_LINES = 1_000_000
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
@@ -245,3 +247,10 @@ async def test_metadata_of_the_request_win_over_those_of_the_entry(
         assert (envelope["id"], envelope["type"], envelope["source"]) == (event.id, event.type.value, event.source)
         assert "." not in envelope["time"], "Dapr's own time, in whole seconds"
         assert records[event.subject].key == b"of the request"
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=[one.app_id for one in SERVICES])
+def test_no_sidecar_reloads_its_resources(stack: "RunningStack", service: Service) -> None:
+    log = "\n".join(stack.log(service.sidecar, ALL_LINES))
+    assert "dapr initialized" in log, "its start is not in the log"
+    assert "Hot reloading enabled" not in log
