@@ -14,7 +14,7 @@ from chassis.security_headers import SECURITY_HEADERS
 from chassis.server import GracefulServer
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import NO_DATABASE, PATIENCE, settings_for
+from chassis.testing import PATIENCE, REFUSED_URL, settings_for
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Server:
 @asynccontextmanager
 async def deployed(*routers: APIRouter, **settings: object) -> AsyncIterator[Server]:
     """Serve some routes, on a service whose database is not there."""
-    made = settings_for(ServiceSettings, NO_DATABASE, **settings)
+    made = settings_for(ServiceSettings, REFUSED_URL, **settings)
     app: FastAPI = create_service(made, package="chassis", title="t", description="d", routers=routers)
     server = GracefulServer(app, made)
     server.config.timeout_keep_alive = round(PATIENCE)  # as long as a slow machine may need

@@ -19,7 +19,7 @@ from chassis.identity import CurrentUser
 from chassis.rate_limits.counters import SharedCounters
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import NO_DATABASE, NOBODYS_PORT, PATIENCE, bearer, serving, settings_for
+from chassis.testing import NOBODYS_PORT, PATIENCE, REFUSED_URL, bearer, serving, settings_for
 from devstack.breaker_clock import BreakerClock
 from devstack.polling import within
 
@@ -58,7 +58,7 @@ def url_of(valkey: ValkeyServer) -> str:
 
 def service(store: str, **settings: object) -> FastAPI:
     patient = {"rate_limit_store": store, "rate_limit_store_timeout": PATIENCE}
-    made = settings_for(ServiceSettings, NO_DATABASE, **patient | settings)
+    made = settings_for(ServiceSettings, REFUSED_URL, **patient | settings)
     return create_service(made, package="chassis", title="t", description="d", routers=[router])
 
 

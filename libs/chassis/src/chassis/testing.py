@@ -76,7 +76,7 @@ _nobody.bind(("127.0.0.1", 0))
 atexit.register(_nobody.close)
 NOBODYS_PORT: Final[int] = _nobody.getsockname()[1]
 """Connections to this port of this host are refused as long as the process lasts, whatever else runs here."""
-NO_DATABASE: Final = f"postgresql://nobody:nothing@127.0.0.1:{NOBODYS_PORT}/nowhere"
+REFUSED_URL: Final = f"postgresql://nobody:nothing@127.0.0.1:{NOBODYS_PORT}/nowhere"
 
 
 _PATIENT: Final[dict[str, object]] = {
@@ -103,7 +103,7 @@ def take_all_the_time_there_is(monkeypatch: "pytest.MonkeyPatch") -> None:
         monkeypatch.setattr(name, PATIENCE)
 
 
-def settings_for(settings_class: type[SettingsT], database_url: str = NO_DATABASE, **more: object) -> SettingsT:
+def settings_for(settings_class: type[SettingsT], database_url: str = REFUSED_URL, **more: object) -> SettingsT:
     """Make the settings of a service under test.
 
     Args:
