@@ -58,6 +58,12 @@ _LONGEST_FIRST = (
 """Files of which each takes a minute or so: one that began last would keep one worker busy and the others idle."""
 
 
+def pytest_configure() -> None:
+    """Refuse a kind of stack that there is not: whoever mistyped one would be told what another has shown."""
+    if STACK not in _HOW:
+        raise pytest.UsageError(f"STACK={STACK} is no kind of stack; there are: {', '.join(_HOW)}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long; the rest in the order of the directories, which have fixtures in common.
 

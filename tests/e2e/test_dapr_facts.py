@@ -16,6 +16,7 @@ from tests.e2e.coming_back import PATIENCE
 from chassis.testing import make_task_event
 from devstack.layout import HOST
 from devstack.polling import within
+from devstack.services import SERVICES, Service
 from task_events import CONTENT_TYPE, TaskEvent, parse_task_event
 from task_events.topics import PUBSUB_NAME, TASKS_PARTITIONS, TASKS_TOPIC
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
 SIDECAR = "daprd-task-api"
 MORE_THAN_A_RECORD_HOLDS = "ö" * 600_000
+ALL_LINES = 1_000_000
 
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
@@ -252,3 +254,10 @@ async def test_metadata_of_the_request_win_over_those_of_the_entry(
         assert (envelope["id"], envelope["type"], envelope["source"]) == (event.id, event.type.value, event.source)
         assert "." not in envelope["time"], "Dapr's own time, in whole seconds"
         assert record.key == b"of the request"
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=[one.app_id for one in SERVICES])
+def test_no_sidecar_reloads_its_resources(stack: "RunningStack", service: Service) -> None:
+    log = "\n".join(stack.log(service.sidecar, ALL_LINES))
+    assert "dapr initialized" in log, "its start is not in the log"
+    assert "Hot reloading enabled" not in log

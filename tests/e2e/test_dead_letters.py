@@ -19,13 +19,13 @@ from tests.e2e.coming_back import PATIENCE, patient_client
 
 from devstack.layout import REPOSITORY
 from devstack.polling import within
+from devstack.stack_under_test import StackUnderTest
 from task_events.topics import TASKS_TOPIC
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
     from devstack.running_stack import RunningStack
-    from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
 CONSUMERS = ("audit-worker", "notifier")
@@ -182,9 +182,8 @@ async def test_both_doors_lead_to_one_letter(
         assert await operator.finds(service, record.partition, record.offset) == letter
 
 
-@pytest.mark.processes("make dlq is for the stack that make up has started")
 async def test_what_failed_by_a_defect_is_redriven_to_one_entry_after_the_repair(
-    alice: "Person", operator: Operator, stack: "StackUnderTest"
+    alice: "Person", operator: Operator, stack: "RunningStack"
 ) -> None:
     await operator.discards_all()
     database = await asyncpg.connect(stack.databases["audit-worker"])
@@ -232,9 +231,8 @@ async def test_what_failed_by_a_defect_is_redriven_to_one_entry_after_the_repair
     assert f"of task {task['id']}" not in dlq(stack, "SERVICE=audit-worker").stdout
 
 
-@pytest.mark.processes("make dlq is for the stack that make up has started")
 async def test_a_letter_is_discarded_by_command_and_only_with_a_note(
-    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "StackUnderTest"
+    operator: Operator, producer: "AIOKafkaProducer[bytes, bytes]", stack: "RunningStack"
 ) -> None:
     record = await producer.send_and_wait(TASKS_TOPIC, b"poison", key=b"poison")
     letter = await operator.finds("notifier", record.partition, record.offset)
@@ -244,12 +242,17 @@ async def test_a_letter_is_discarded_by_command_and_only_with_a_note(
     assert (await operator.finds("notifier", record.partition, record.offset))["note"] == "made by a test"
 
 
-def dlq(stack: "StackUnderTest", *settings: str) -> "subprocess.CompletedProcess[str]":
+def dlq(stack: "RunningStack", *settings: str) -> "subprocess.CompletedProcess[str]":
     """Type `make dlq …` without make."""
-    place = {"TASKWIRE_HOME": str(stack.layout.home), "TASKWIRE_PORT_BASE": str(stack.layout.ports.base)}
     given = dict(setting.split("=", 1) for setting in settings)
+    if isinstance(stack, StackUnderTest):
+        module = "devstack"
+        place = {"TASKWIRE_HOME": str(stack.layout.home), "TASKWIRE_PORT_BASE": str(stack.layout.ports.base)}
+    else:
+        module = "containers"
+        place = {"TOKEN_SECRET": stack.signing_secret(), "TASKWIRE_PORT_PREFIX": str(stack.ports.base // 100)}
     return subprocess.run(
-        [sys.executable, "-m", "devstack", "dlq"],
+        [sys.executable, "-m", module, "dlq"],
         cwd=REPOSITORY,
         env={**os.environ, "TASKWIRE_ENV_FILE": os.devnull, **place, **given},
         capture_output=True,

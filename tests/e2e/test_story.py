@@ -14,7 +14,7 @@ from task_events import parse_task_event
 
 if TYPE_CHECKING:
     from conftest import Collector, ExportedSpan
-    from tests.e2e.conftest import Person, Records
+    from tests.e2e.conftest import Gauges, Person, Records
 
     from devstack.running_stack import RunningStack
 
@@ -153,23 +153,28 @@ async def test_a_read_notification_stays_read(alice: "Person") -> None:
     assert (await alice.notifications())[0]["read_at"] is not None
 
 
-async def test_metrics_tell_what_happened(alice: "Person") -> None:
-    task = await alice.create_task()
-    await alice.sees_versions_audited(task, 1)
-    await alice.is_notified(1)
-    expected = [
-        ("task-api", 'taskwire_outbox_published_total{result="ok"}'),
-        ("task-api", 'taskwire_breaker_state{call="dapr-publish"} 0.0'),
-        ("task-api", "taskwire_outbox_relay_leader 1.0"),
-        ("audit-worker", 'taskwire_inbox_events_total{verdict="fresh"}'),
-        ("notifier", 'taskwire_event_deliveries_total{status="SUCCESS"}'),
+async def test_metrics_tell_what_happened(alice: "Person", gauges: "Gauges") -> None:
+    counters: list[tuple[str, str, dict[str, str]]] = [
+        ("task-api", "taskwire_outbox_published_total", {"result": "ok"}),
+        ("audit-worker", "taskwire_inbox_events_total", {"verdict": "fresh"}),
+        ("audit-worker", "taskwire_event_delay_seconds_count", {}),
+        ("notifier", "taskwire_event_deliveries_total", {"status": "SUCCESS"}),
     ]
-    missing = expected
 
-    async def all_is_told() -> bool:  # who has done something says so a moment later
-        nonlocal missing
-        pages = {name: (await alice.http.get(f"{url}/metrics")).text for name, url in alice.urls.items()}
-        missing = [(service, line) for service, line in expected if line not in pages[service]]
-        return not missing
+    async def counted() -> list[float]:
+        return [await gauges.read(part, metric, **labels) for part, metric, labels in counters]
 
-    assert await within(PATIENCE, all_is_told, 0.1), missing
+    before = await counted()
+    await alice.create_task()
+
+    async def all_have_grown() -> bool:
+        # Each says so once it is done, and that is after its effect can be seen.
+        return all(now > then for now, then in zip(await counted(), before, strict=True))
+
+    assert await within(PATIENCE, all_have_grown, 0.2), (before, await counted())
+
+    async def relay_leads() -> bool:
+        closed = await gauges.read("task-api", "taskwire_breaker_state", call="dapr-publish") == 0
+        return closed and await gauges.read("task-api", "taskwire_outbox_relay_leader") == 1
+
+    assert await within(PATIENCE, relay_leads, 0.2)

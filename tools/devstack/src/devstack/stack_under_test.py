@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import psutil
+from typing_extensions import override
 
 from devstack import control
 from devstack.commands import settings
@@ -25,8 +26,8 @@ from devstack.leaks import Leak, LeakedSecretsError, find_in_logs
 from devstack.polling import until
 from devstack.ports import free_base
 from devstack.process import Command, log_tail, popen, signal_group
+from devstack.stack_secrets import StackSecrets
 from devstack.state import RUNNING, PartReport, StackReport, read_report
-from devstack.tokens import make_token
 
 # The first stack ever on a machine builds daprd.
 _START_DEADLINE: Final = 1_200.0
@@ -45,7 +46,7 @@ _OURS: Final = ("TASKWIRE_", "DAPR_", "APP_")
 _SHORTEST_SECRET: Final = 16
 
 
-class StackUnderTest:
+class StackUnderTest(StackSecrets):
     """One stack, run by a supervisor process of its own; ends with this process at the latest."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -54,10 +55,10 @@ class StackUnderTest:
         Args:
             environment: Settings that differ from our own environment's, for the stack and its services.
         """
+        super().__init__()
         self._environment = dict(environment or {})
         self._home = Path(tempfile.mkdtemp(prefix="taskwire-stack-"))
         self._supervisor: subprocess.Popen[bytes] | None = None
-        self._secrets: dict[str, str] = {}
         self.layout = self._layout()
 
     def __enter__(self) -> Self:
@@ -129,23 +130,22 @@ class StackUnderTest:
         """Every part there is."""
         return list(self.report["parts"])
 
-    def token(self, user: str, roles: Sequence[str] = (), lifetime: int = 3600) -> str:
-        """A token the services of this stack accept."""
+    @override
+    def signing_secret(self) -> str:
+        """What tokens of this stack are signed with.
+
+        Raises:
+            ProvisionError: It never started.
+        """
         credentials = Credentials.load(self.layout.credentials_file)
         if credentials is None:
             raise ProvisionError("no token can be made", "the stack never started", "Start it first")
-        token = make_token(credentials.auth_secret, user, roles, lifetime)
-        # Whole or without its signature, it must not be logged; its first part is the same for all of them.
-        self.must_not_log(token.partition(".")[2], f"a token of {user}")
-        return token
+        return credentials.auth_secret
 
-    def must_not_log(self, secret: str, what: str) -> None:
-        """Have this stack fail at its end if some part has logged this."""
-        self._secrets[secret] = what
-
-    def secrets(self) -> Mapping[str, str]:
-        """What no part may log, with a name for each: what the stack locks its data with, and what tests added."""
-        known = dict(self._secrets)
+    @override
+    def own_secrets(self) -> Mapping[str, str]:
+        """What the stack locks its data and its parts with, and a name for each."""
+        known: dict[str, str] = {}
         credentials = Credentials.load(self.layout.credentials_file)
         if credentials is not None:
             known[credentials.auth_secret] = "TASKWIRE_AUTH_HS256_SECRET"
