@@ -44,6 +44,9 @@ status: prepare ## What runs where (JSON=1: one JSON object on one line)
 logs: prepare ## The last lines of a part's log: SERVICE=task-api (FOLLOW=1: and what comes)
 	@$(devstack) logs
 
+psql: prepare ## The database of a service, as its superuser: SERVICE=task-api (SQL="SELECT …" for one statement)
+	@$(devstack) psql
+
 token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor; STACK=containers: of docker compose)
 	@$(acting) token
 

@@ -37,6 +37,8 @@ _CONTROL_DEADLINE: Final = 300.0
 _POLL: Final = 0.05
 _TAIL: Final = 30
 _ATTEMPTS: Final = 3
+_COVERAGE: Final = "COV"
+"""How the variables begin by which coverage measures the processes that a test starts."""
 
 
 _SECRET_VARIABLE: Final = re.compile(r"(SECRET|PASSWORD|TOKEN|_KEYS?)$")
@@ -272,7 +274,9 @@ class StackUnderTest(StackSecrets):
             "TASKWIRE_ENV_FILE": os.devnull,
         }
         argv = [sys.executable, "-m", "devstack", "run"]
-        self._supervisor = popen(Command(argv, {**os.environ, **chosen}, REPOSITORY), self._log)
+        # What services execute is measured by their own tests; to measure it here, too, would slow them all down.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_COVERAGE)}
+        self._supervisor = popen(Command(argv, inherited | chosen, REPOSITORY), self._log)
 
     def _came_up(self) -> bool:
         deadline = time.monotonic() + _START_DEADLINE
