@@ -53,8 +53,8 @@ token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor
 demo: prepare ## The story of one task, with real requests, step by step (STACK=containers)
 	@$(acting) demo
 
-dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why")
-	@$(devstack) dlq
+dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why"; STACK=containers)
+	@$(acting) dlq
 
 down: prepare ## End what runs in the background; the data stay
 	@$(devstack) down

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.coming_back import PATIENCE
 from tests.observability.exposition import read, series
 from tests.observability.reference import SERVICES, documented, process_metrics
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from devstack.stack_under_test import StackUnderTest
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 
 
 @pytest.fixture
