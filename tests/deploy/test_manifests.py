@@ -136,6 +136,11 @@ def test_consumers_are_never_more_than_partitions(rendered: Renderer, overlay: s
 
 
 @every_overlay
+def test_autoscalers_wait_before_they_take_pods_away(rendered: Renderer, overlay: str) -> None:
+    assert holds(scaling.taken_away_at_every_lull, rendered(overlay))
+
+
+@every_overlay
 def test_keda_looks_at_the_group_of_the_app_id(rendered: Renderer, overlay: str) -> None:
     assert holds(scaling.lag_of_somebody_else, rendered(overlay))
 

@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
 from tests.postgres.stories import KEPT, story_of_a_task, story_of_events
 
 from chassis.migrations import upgrade
@@ -22,7 +23,6 @@ from devstack.polling import within
 from devstack.service_process import running_service
 from devstack.throwaway import DatabaseFactory
 
-PATIENCE = 90.0
 RELEASE: Final = Path(__file__).with_name("release_before").read_text().split()[-1]
 
 
@@ -57,7 +57,7 @@ async def serving(release: Path, module: str, url: str, log: Path) -> AsyncItera
     python = str(release / ".venv/bin/python")
     async with (
         running_service(module, environment_for(url), log, python=python, directory=release) as service,
-        httpx2.AsyncClient(base_url=service.url, timeout=PATIENCE) as client,
+        patient_client(base_url=service.url) as client,
     ):
         yield client
 

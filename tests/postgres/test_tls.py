@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from tests.postgres.tls_servers import Authority, installed_postgres, terminating_tls, tls_postgres
 
+from chassis import database_connection
 from chassis.database import DatabaseUnavailableError, open_database
 from chassis.database_connection import DatabaseRefusedError, refuse_another_server
 from chassis.settings import load_settings
@@ -21,6 +22,11 @@ from task_api.settings import TaskApiSettings
 
 NAME = "localhost"
 """What the certificate says; the server listens at 127.0.0.1, which it does not say."""
+
+
+@pytest.fixture(autouse=True)
+def _a_slow_server_is_none_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_connection, "_PROBE_TIMEOUT", 90.0)
 
 
 @dataclass(frozen=True)

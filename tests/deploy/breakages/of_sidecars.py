@@ -30,6 +30,15 @@ BREAKAGES: Final = [
         (),
         {"apiVersion": "dapr.io/v2alpha1", "kind": "Subscription", "metadata": {"name": "tasks"}, "spec": {}},
     ),
+    Breakage(
+        "sidecars that reload what changes",
+        sidecars.drift,
+        "Configuration",
+        "taskwire",
+        ("spec", "features"),
+        GONE,
+        told="HotReload",
+    ),
     Breakage("no Resiliency", sidecars.drift, "Resiliency", "taskwire", (), GONE),
     Breakage("a Component for every app", sidecars.open_to_all, "Component", "pubsub", ("scopes",), GONE),
     Breakage(

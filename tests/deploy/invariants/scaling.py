@@ -13,6 +13,8 @@ from chassis.settings import ServiceSettings
 
 RESERVED = 20
 """Connections for PostgreSQL's own use, its operator, and people."""
+LULL = 300
+"""Seconds without work after which pods are too many: taking one away is a rebalance, or ends streams."""
 
 
 class _Target(Shape):
@@ -20,10 +22,19 @@ class _Target(Shape):
     name: str
 
 
+class _Down(Shape):
+    stabilization_window_seconds: int = 0
+
+
+class _Behavior(Shape):
+    scale_down: _Down = Field(default_factory=_Down)
+
+
 class _HpaSpec(Shape):
     scale_target_ref: _Target
     min_replicas: int = 1
     max_replicas: int
+    behavior: _Behavior = Field(default_factory=_Behavior)
 
 
 class _Hpa(Shape):
@@ -36,11 +47,20 @@ class _Trigger(Shape):
     metadata: dict[str, str]
 
 
+class _HpaOfKeda(Shape):
+    behavior: _Behavior = Field(default_factory=_Behavior)
+
+
+class _Advanced(Shape):
+    of_hpa: _HpaOfKeda = Field(default_factory=_HpaOfKeda, alias="horizontalPodAutoscalerConfig")
+
+
 class _ScaledSpec(Shape):
     scale_target_ref: _Target
     min_replica_count: int = 0
     max_replica_count: int = 100
     triggers: Sequence[_Trigger]
+    advanced: _Advanced = Field(default_factory=_Advanced)
 
 
 class _Scaled(Shape):
@@ -63,7 +83,7 @@ class _Cluster(Shape):
 def scaled(manifests: Manifests) -> dict[str, tuple[int, int]]:
     """Least and most replicas of every server."""
     found = {one.name: (one.spec.replicas or 0,) * 2 for one in manifests.servers()}
-    for hpa in manifests.of("HorizontalPodAutoscaler", _Hpa):
+    for hpa in _hpas(manifests):
         found[hpa.spec.scale_target_ref.name] = (hpa.spec.min_replicas, hpa.spec.max_replicas)
     for one in manifests.of("ScaledObject", _Scaled):
         found[one.spec.scale_target_ref.name] = (one.spec.min_replica_count, one.spec.max_replica_count)
@@ -73,7 +93,7 @@ def scaled(manifests: Manifests) -> dict[str, tuple[int, int]]:
 def two_who_say_how_many(manifests: Manifests) -> Iterator[str]:
     """A Deployment has a number of replicas or one autoscaler; KEDA makes an HPA of its own."""
     servers = {one.name: one for one in manifests.servers()}
-    targets = [one.spec.scale_target_ref for one in manifests.of("HorizontalPodAutoscaler", _Hpa)]
+    targets = [one.spec.scale_target_ref for one in _hpas(manifests)]
     targets += [one.spec.scale_target_ref for one in manifests.of("ScaledObject", _Scaled)]
     for target in targets:
         if target.kind != "Deployment" or target.name not in servers:
@@ -101,6 +121,23 @@ def more_consumers_than_partitions(manifests: Manifests) -> Iterator[str]:
     for name, (_, most) in scaled(manifests).items():
         if name in CONSUMERS and most > partitions["tasks"][0]:
             yield f"{name}: up to {most} replicas, and `tasks` has {partitions['tasks'][0]} partitions"
+
+
+def taken_away_at_every_lull(manifests: Manifests) -> Iterator[str]:
+    """Autoscalers wait before they take pods away; of KEDA's, its HPA must: `cooldownPeriod` is about zero alone."""
+    scalers = [(f"HorizontalPodAutoscaler {one.metadata.name}", one.spec.behavior) for one in _hpas(manifests)]
+    scalers += [
+        (f"ScaledObject {one.metadata.name}", one.spec.advanced.of_hpa.behavior)
+        for one in manifests.of("ScaledObject", _Scaled)
+    ]
+    for name, behavior in scalers:
+        waits = behavior.scale_down.stabilization_window_seconds
+        if waits < LULL:
+            yield f"{name}: takes pods away after {waits} s"
+
+
+def _hpas(manifests: Manifests) -> list[_Hpa]:
+    return manifests.of("HorizontalPodAutoscaler", _Hpa)
 
 
 def lag_of_somebody_else(manifests: Manifests) -> Iterator[str]:
