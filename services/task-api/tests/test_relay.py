@@ -209,7 +209,8 @@ async def terminate_other_connections(database_url: str) -> None:
         await (await session.connection()).execute(
             text(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND usename = current_user"  # a pooler has connections of its own
             )
         )
     await killer.close()

@@ -3,14 +3,14 @@
 import os
 import secrets
 
-from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, NOBODYS_PORT, REFUSED_URL
+from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, NOBODYS_PORT
 
 
-def environment_for(database_url: str = REFUSED_URL, **more: str) -> dict[str, str]:
+def environment_for(database_url: str, **more: str) -> dict[str, str]:
     """Make the whole environment of a service under test that is a process of its own.
 
     Args:
-        database_url: The test's database, reached as it says; without one, a port where nothing listens.
+        database_url: The test's database, reached as it says.
         more: Variables of the service itself, or others to override.
     """
     given = {
