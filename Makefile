@@ -44,14 +44,17 @@ status: prepare ## What runs where (JSON=1: one JSON object on one line)
 logs: prepare ## The last lines of a part's log: SERVICE=task-api (FOLLOW=1: and what comes)
 	@$(devstack) logs
 
+psql: prepare ## The database of a service, as its superuser: SERVICE=task-api (SQL="SELECT …" for one statement)
+	@$(devstack) psql
+
 token: prepare ## A token for the running stack: USER=alice (ROLES=admin,auditor; STACK=containers: of docker compose)
 	@$(acting) token
 
 demo: prepare ## The story of one task, with real requests, step by step (STACK=containers)
 	@$(acting) demo
 
-dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why")
-	@$(devstack) dlq
+dlq: prepare ## Dead letters: SERVICE=audit-worker (ID=7, REDRIVE=7|all, DISCARD=7 NOTE="why"; STACK=containers)
+	@$(acting) dlq
 
 down: prepare ## End what runs in the background; the data stay
 	@$(devstack) down

@@ -1,5 +1,6 @@
 """The stack that all tests share, of processes or of containers, and a collector that receives its traces."""
 
+import gc
 import os
 import threading
 from collections import deque
@@ -57,6 +58,12 @@ _LONGEST_FIRST = (
 """Files of which each takes a minute or so: one that began last would keep one worker busy and the others idle."""
 
 
+def pytest_configure() -> None:
+    """Refuse a kind of stack that there is not: whoever mistyped one would be told what another has shown."""
+    if STACK not in _HOW:
+        raise pytest.UsageError(f"STACK={STACK} is no kind of stack; there are: {', '.join(_HOW)}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long; the rest in the order of the directories, which have fixtures in common.
 
@@ -74,6 +81,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(f"needs a stack of processes: {reason.args[0]}"))
         if _asks_for_the_stack(item):
             item.user_properties.append(("stack", STACK))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from what collecting has made, which stays: a million objects, looked at each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _asks_for_the_stack(item: pytest.Item) -> bool:
@@ -196,6 +209,7 @@ def _processes(collector: Collector) -> "Iterator[RunningStack]":
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        environment.setenv("TASKWIRE_ERASURE_SETTLE", "5")
         with StackUnderTest() as running:
             yield running
 

@@ -1,7 +1,5 @@
 """The suite itself, short enough for every change: no fault loses, doubles or reorders anything."""
 
-import os
-
 import pytest
 from tests.chaos.report import table
 from tests.chaos.run import Plan, run
@@ -14,11 +12,9 @@ pytestmark = [
 ]
 
 
-def test_every_invariant_holds_after_a_minute_of_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the services execute here is measured elsewhere, and to measure it takes a fifth of their time.
-    for name in [name for name in os.environ if name.startswith("COV")]:
-        monkeypatch.delenv(name)
-    plan = Plan(seed=1, seconds=60, kills=14)
+def test_every_invariant_holds_after_a_minute_of_faults() -> None:
+    # As long as anything moves there is time: a slow machine takes what it needs.
+    plan = Plan(seed=1, seconds=60, kills=14, deadline=900)
     said: list[str] = []
     result = run(plan, {}, said.append)
     assert result.held, "\n".join([*said, table(result)])

@@ -22,7 +22,7 @@ POISONED_TASKS: Final = 9_000_000_000_000_000_000
 # Marks for our own eyes: known even of a record whose sending was not answered.
 _REPLAYED: Final = "chaos-replayed"
 _POISON: Final = "chaos-poison"
-_TIMEOUT: Final = 20.0
+_TIMEOUT: Final = 60.0
 
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 Place: TypeAlias = tuple[int, int]

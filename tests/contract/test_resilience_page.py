@@ -94,8 +94,8 @@ def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     database, tasks = settings_for(ServiceSettings), settings_for(TaskApiSettings)
     waits = ServiceSettings.model_fields  # of those of a test, these are longer
     pool, connect = (waits[f"database_{name}_timeout"].default for name in ("pool", "connect"))
-    wanted = f"{pool:g} s for one of the pool, {connect:g} s to connect, {pool + connect:g} s in all"
-    assert row_of("database")[1] == wanted
+    each = f"{pool:g} s for one of the pool, {connect:g} s for that one to answer or to connect"
+    assert row_of("database")[1] == f"{each}, {pool + connect:g} s in all"
     assert f"after {CHECK_TIMEOUT:g} s at most" in row_of("database")[4]
     statement, lock = database.database_statement_timeout, database.database_lock_timeout
     assert ROWS["2"][1].startswith(f"{statement:g} s (`statement_timeout`), {lock:g} s for a lock")

@@ -4,11 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 from tests.deploy import retrying
 from tests.deploy.retrying import RetryingTransport, Tally
+
+
+@pytest.fixture(autouse=True)
+def _no_attempt_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "_ONE_ATTEMPT", 90.0)
 
 
 @dataclass
@@ -73,7 +79,8 @@ async def test_an_answer_that_trying_again_does_not_change_is_the_answer(status:
 
 
 async def test_what_no_attempt_brings_through_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "PATIENCE", 0.05)
+    times = iter([0.0, 0.0, retrying.PATIENCE + 1])  # when it begins, at the first attempt, at the second
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(monotonic=lambda: next(times)))
     tally = Tally()
     async with _server(503) as server:
         assert await _post(server, tally) == 503

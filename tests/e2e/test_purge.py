@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
+from tests.e2e.coming_back import PATIENCE
 
 from devstack.polling import within
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 GONE = 404
 
 

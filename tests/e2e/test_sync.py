@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
 
 from chassis.event_source import event_source
 from devstack.polling import within
@@ -21,7 +22,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.processes("two replicas of task-api")
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "sync" / "local_copy.py"
 REPLICAS: Final = ("task-api", "task-api-2")
-PATIENCE: Final = 90.0
 Json = dict[str, Any]
 
 
@@ -35,7 +35,7 @@ def pair() -> Iterator[StackUnderTest]:
 @pytest.fixture
 async def http(pair: StackUnderTest) -> AsyncIterator[httpx2.AsyncClient]:
     token = pair.token(f"alice-{time.time_ns()}")
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE) as http:
+    async with patient_client({"Authorization": f"Bearer {token}"}) as http:
         yield http
 
 

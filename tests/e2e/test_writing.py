@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE
 
 from devstack.polling import within
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from devstack.running_stack import RunningStack
 
 pytestmark = pytest.mark.e2e
-PATIENCE = 90.0
 CONFLICT = 409
 
 

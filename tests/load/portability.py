@@ -7,12 +7,10 @@ every task is there: no timed test.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,13 +18,12 @@ from typing import Final
 import httpx2
 
 from chassis.migrations import upgrade
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
-from devstack.polling import within
-from devstack.ports import free_base
+from chassis.testing import bearer
+from chassis.testing_environment import environment_for
+from devstack.service_process import running_service
 from devstack.throwaway import DatabaseFactory, ThrowawayPostgres
 
 TASKS: Final = "/api/v1/tasks"
-PATIENCE: Final = 90.0
 TYPES: Final = {"json": "application/json", "csv": "text/csv"}
 HEAD: Final = {
     "json": b'{"format": "taskwire-tasks", "version": 1, "tasks": [\n',
@@ -73,47 +70,10 @@ async def file_of(count: int, form: str, taken: Taken) -> AsyncIterator[bytes]:
             piece.clear()
 
 
-def kibibytes(process: asyncio.subprocess.Process, name: str) -> int:
+def kibibytes(pid: int, name: str) -> int:
     """Read a figure of a process from the kernel."""
-    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
-
-
-@asynccontextmanager
-async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run task-api until the block ends."""
-    port = free_base()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_PORT": str(port),
-        "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_AUTH_ISSUER": ISSUER,
-        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",
-        "DAPR_GRPC_PORT": "1",
-        "DAPR_API_TOKEN": "no sidecar is there",
-        "APP_API_TOKEN": "no sidecar is there",
-    }
-    nowhere = asyncio.subprocess.DEVNULL
-    command = (sys.executable, "-m", "task_api", "serve")
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=nowhere, stderr=nowhere)
-    url = f"http://127.0.0.1:{port}"
-
-    async def ready() -> bool:
-        with contextlib.suppress(httpx2.TransportError):
-            async with httpx2.AsyncClient(timeout=15) as http:
-                return (await http.get(f"{url}/health/ready")).status_code == httpx2.codes.OK
-        return False
-
-    try:
-        if not await within(PATIENCE, ready, 0.1):
-            raise TimeoutError("task-api does not start")
-        yield process, url
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def measure(factory: DatabaseFactory, count: int, form: str) -> Taken:
@@ -121,18 +81,19 @@ async def measure(factory: DatabaseFactory, count: int, form: str) -> Taken:
     taken = Taken()
     async with (
         factory.fresh("task_api", lambda url: upgrade("task_api", url)) as database_url,
-        running(database_url) as (process, url),
+        running_service("task_api", environment_for(database_url), Path(os.devnull)) as service,
         httpx2.AsyncClient(timeout=3600, headers=bearer("alice")) as http,
     ):
+        pid, url = service.process.pid, service.url
         await http.get(f"{url}{TASKS}")
-        taken.before = kibibytes(process, "VmHWM")
+        taken.before = kibibytes(pid, "VmHWM")
         began = time.perf_counter()
         headers = {"Content-Type": TYPES[form], "Idempotency-Key": "bench"}
         response = await http.post(f"{url}{TASKS}/import", content=file_of(count, form, taken), headers=headers)
         taken.import_seconds = time.perf_counter() - began
         if response.status_code != httpx2.codes.OK or response.json()["created"] != count:
             raise RuntimeError(response.text[:500])
-        taken.import_peak = kibibytes(process, "VmHWM")
+        taken.import_peak = kibibytes(pid, "VmHWM")
         began = time.perf_counter()
         async with http.stream("GET", f"{url}{TASKS}/export?format={form}") as export:
             lines = 0
@@ -142,7 +103,7 @@ async def measure(factory: DatabaseFactory, count: int, form: str) -> Taken:
         taken.export_seconds = time.perf_counter() - began
         if lines != count + (1 if form == "csv" else 2):
             raise RuntimeError(f"{lines} lines were exported")
-        taken.peak = kibibytes(process, "VmHWM")
+        taken.peak = kibibytes(pid, "VmHWM")
     return taken
 
 

@@ -99,6 +99,11 @@ def asked() -> list[Asked]:
     return [*recorded().values(), *_of_alerts(), *_of_boards()]
 
 
+def queried() -> set[str]:
+    """Give the name of every metric that is asked for."""
+    return {selector.metric for query in asked() for selector in query.selectors()}
+
+
 def _of_alerts() -> Iterator[Asked]:
     for rule in rules():
         if "alert" in rule:

@@ -16,6 +16,7 @@ _WHO: Final = {
     "audit-worker": ("audit-worker",),
     "daprd of task-api": ("daprd-task-api",),
     "daprd of consumers": ("daprd-audit-worker", "daprd-notifier"),
+    "kubelet": (),
 }
 _ROW: Final = re.compile(r"^\| `(?P<name>\w+)` \| (?P<type>\w+) \| (?P<labels>[^|]+) \| [^|]+ \| (?P<who>[^|]+) \|")
 _SUFFIXES: Final = {"histogram": ("_bucket", "_sum", "_count")}

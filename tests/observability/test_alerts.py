@@ -1,6 +1,5 @@
 """Every alert says what is wrong in words and figures, has a page, and fires when it should and not otherwise."""
 
-import re
 import shutil
 import subprocess
 from functools import cache
@@ -11,10 +10,8 @@ from tests.observability.queries import ALERTS, DEPLOYED, PROMETHEUS, rules
 
 from devstack.layout import REPOSITORY
 
-RUNBOOK = REPOSITORY / "docs" / "runbook"
 CASES = REPOSITORY / "tests" / "observability" / "alerts_test.yml"
 PROMTOOL = shutil.which("promtool")
-SECTIONS = ["## What it means", "## See it", "## Do", "## It is over when"]
 of_alerts = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 by_name = pytest.mark.parametrize("name", sorted(of_alerts))
 promtool = pytest.mark.skipif(
@@ -35,36 +32,6 @@ def test_an_alert_says_how_bad_it_is_and_what_is_wrong(name: str) -> None:
     assert len(annotations["summary"]) < len(annotations["description"])
 
 
-def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
-    assert {path.stem for path in RUNBOOK.glob("*.md")} - {"README"} == of_alerts.keys()
-
-
-@by_name
-def test_a_page_says_the_four_things(name: str) -> None:
-    text = (RUNBOOK / f"{name}.md").read_text()
-    assert text.startswith(f"# {name}\n")
-    assert re.findall(r"^## .*$", text, re.MULTILINE) == SECTIONS
-
-
-def test_the_list_of_pages_is_whole() -> None:
-    linked = re.findall(r"\]\((\w+)\.md\)", (RUNBOOK / "README.md").read_text())
-    assert sorted(linked) == sorted(of_alerts)
-
-
-@by_name
-def test_commands_on_a_page_exist(name: str) -> None:
-    makefile = (REPOSITORY / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    text = (RUNBOOK / f"{name}.md").read_text()
-    commands = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
-    assert commands, "a page without a command helps nobody at night"
-    for words in (command.split() for command in commands):
-        if words[0] == "make":
-            assert next(word for word in words[1:] if not word.startswith("-")) in targets, words
-        else:
-            assert words[0] in {"curl", "psql", "kubectl"}, words
-
-
 @cache
 def cases() -> list[dict[str, list[dict[str, object]]]]:
     """Give the cases that promtool tries."""
@@ -81,13 +48,13 @@ def test_an_alert_is_tested(name: str) -> None:
 @promtool
 def test_the_files_are_what_prometheus_reads() -> None:
     for kind, path in (("rules", ALERTS), ("config", PROMETHEUS)):
-        checked = subprocess.run([PROMTOOL or "", "check", kind, path], capture_output=True, text=True, timeout=60)
+        checked = subprocess.run([PROMTOOL or "", "check", kind, path], capture_output=True, text=True, timeout=300)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @promtool
 def test_alerts_fire_when_they_should_and_not_otherwise() -> None:
-    tested = subprocess.run([PROMTOOL or "", "test", "rules", CASES], capture_output=True, text=True, timeout=120)
+    tested = subprocess.run([PROMTOOL or "", "test", "rules", CASES], capture_output=True, text=True, timeout=300)
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 

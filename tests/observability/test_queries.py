@@ -3,12 +3,15 @@
 `tests/e2e/test_prometheus.py` asks all of them of a real Prometheus.
 """
 
+import re
+
 import pytest
 import yaml
 from deploy.observability.grafana.__main__ import BOARDS as SOURCES
 from deploy.observability.grafana.panels import Board, render
-from tests.observability.queries import BOARDS, PROMETHEUS, Asked, asked, recorded
-from tests.observability.reference import documented, process_metrics
+from tests.observability.queries import BOARDS, PROMETHEUS, Asked, asked, queried, recorded
+from tests.observability.reference import Metric, documented, process_metrics
+from tests.observability.runbook import named
 
 TARGETS = frozenset({"job", "instance"})
 OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
@@ -48,6 +51,22 @@ def test_a_query_names_jobs_that_are_scraped(query: Asked) -> None:
         if "job" not in selector.matchers:
             continue
         assert set(selector.matchers["job"].split("|")) <= jobs
+
+
+@pytest.mark.parametrize("metric", documented(), ids=lambda metric: metric.name)
+def test_every_metric_is_looked_at(metric: Metric) -> None:
+    """On a dashboard or by an alert: what nobody sees is not worth its memory, or a chart is missing."""
+    assert metric.series & queried()
+
+
+def test_the_volumes_that_are_watched_are_those_that_operators_make_for_our_manifests() -> None:
+    claims = {f"{cluster}-1" for cluster in named("cluster")}
+    claims |= {f"data-0-{kafka}-{pool}-0" for kafka in named("kafka") for pool in named("kafkanodepool")}
+    (volumes,) = (query for query in asked() if query.where == "TaskwireVolumeFilling")
+    for selector in volumes.selectors():
+        watched = re.compile(selector.matchers["persistentvolumeclaim"])
+        assert {claim for claim in claims if watched.fullmatch(claim)} == claims != set()
+        assert not watched.fullmatch("prometheus-data-0")
 
 
 @pytest.mark.parametrize("board", SOURCES, ids=lambda board: board.uid)

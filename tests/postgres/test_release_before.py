@@ -11,28 +11,18 @@ from typing import Final
 import asyncpg
 import httpx2
 import pytest
+from tests.e2e.coming_back import PATIENCE, patient_client
+from tests.postgres.stories import story_of_a_task, story_of_events
 
 from chassis.migrations import upgrade
-from chassis.testing import (
-    APP_TOKEN,
-    AUDIENCE,
-    HS256_SECRET,
-    ISSUER,
-    bearer,
-    deliver_until_taken,
-    make_task_event,
-    post_dead_letter,
-)
+from chassis.testing_environment import environment_for
 from devstack.databases import CONNECT_TIMEOUT
 from devstack.filelock import exclusive
-from devstack.layout import HOST, REPOSITORY, Layout
+from devstack.layout import REPOSITORY, Layout
 from devstack.polling import within
-from devstack.ports import free_base
-from devstack.process import Command, log_tail, spawn
+from devstack.service_process import running_service
 from devstack.throwaway import DatabaseFactory
 
-PATIENCE = 90.0
-IMPORTED: Final = {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "imported"}]}
 RELEASE: Final = Path(__file__).with_name("release_before").read_text().split()[-1]
 
 
@@ -64,39 +54,12 @@ def release() -> Path:
 
 @asynccontextmanager
 async def serving(release: Path, module: str, url: str, log: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    port = free_base(0)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_PORT": str(port),
-        "TASKWIRE_DATABASE_URL": url,
-        "TASKWIRE_AUTH_ISSUER": ISSUER,
-        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",  # no sidecar: events wait in the outbox
-        "DAPR_GRPC_PORT": "1",
-        "DAPR_API_TOKEN": "d" * 32,
-        "APP_API_TOKEN": APP_TOKEN,
-    }
-    process = await spawn(
-        Command([str(release / ".venv/bin/python"), "-m", module, "serve"], environment, release), log
-    )
-    try:
-        async with httpx2.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=30) as client:
-
-            async def is_ready() -> bool:
-                try:
-                    return (await client.get("/health/ready")).status_code == 200
-                except httpx2.TransportError:
-                    return process.returncode is not None
-
-            assert await within(PATIENCE, is_ready, 0.1), log_tail(log, 3)
-            assert process.returncode is None, log_tail(log, 3)
-            yield client
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+    python = str(release / ".venv/bin/python")
+    async with (
+        running_service(module, environment_for(url), log, python=python, directory=release) as service,
+        patient_client(base_url=service.url) as client,
+    ):
+        yield client
 
 
 async def are_written(url: str, tables: set[str]) -> bool:
@@ -114,33 +77,14 @@ async def are_written(url: str, tables: set[str]) -> bool:
 
 
 async def test_its_api_keeps_working_on_this_schema(databases: DatabaseFactory, release: Path, tmp_path: Path) -> None:
-    alice, path = bearer("alice"), "/api/v1/tasks"
     async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
         async with serving(release, "task_api", url, tmp_path / "log") as client:
-            again = alice | {"Idempotency-Key": "once"}
-            made = await client.post(path, json={"title": "milk", "tags": ["x"]}, headers=again)
-            assert (await client.post(path, json={"title": "milk", "tags": ["x"]}, headers=again)).json() == made.json()
-            task = f"{path}/{made.json()['id']}"
-            for answer, wanted in (
-                (await client.patch(task, json={"priority": "high"}, headers=alice), 200),
-                (await client.post(f"{task}/complete", headers=alice), 200),
-                (await client.post(f"{task}/comments", json={"body": "well"}, headers=alice), 201),
-                (await client.get(f"{path}?q=mil&tag=x", headers=alice), 200),
-                (await client.get("/api/v1/completions", headers=alice), 200),
-                (await client.get(f"{path}/changes", headers=alice), 200),
-                (await client.post("/api/v1/calendar-feeds", json={"name": "x"}, headers=alice), 201),
-                (await client.post(f"{path}/import", json=IMPORTED, headers=again), 200),
-                (await client.delete(task, headers=alice), 204),
-                (await client.get(task, headers=alice), 404),
-            ):
-                assert answer.status_code == wanted, answer.text
-                if wanted == 200 and "items" in answer.text:
-                    assert "milk" in answer.text
+            made = await story_of_a_task(client)
         tables = {"tasks", "outbox", "idempotency_keys", "completions", "comments", "calendar_feeds", "import_rows"}
         assert await are_written(url, tables), "each that the release has"
         connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
         events = await connection.fetch(
-            "SELECT type FROM outbox WHERE aggregate_id = $1 ORDER BY aggregate_version", made.json()["id"]
+            "SELECT type FROM outbox WHERE aggregate_id = $1 ORDER BY aggregate_version", made
         )
         await connection.close()
     kinds = ("created", "updated", "completed", "deleted")
@@ -154,10 +98,7 @@ async def test_its_consumers_take_events_on_this_schema(
     kept = {"audit_worker": "audit_entries", "notifier": "notifications"}[module]
     async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
         async with serving(release, module, url, tmp_path / "log") as client:
-            first, third = make_task_event(1), make_task_event(1, 3)
-            await deliver_until_taken(client, first, third)  # and a gap between them
-            await deliver_until_taken(client, first)
-            assert (await post_dead_letter(client, b"no event")).json() == {"status": "SUCCESS"}
+            await story_of_events(client)
         tables = {kept, "inbox_events", "inbox_subjects", "inbox_gaps", "dead_letters"}
         assert await are_written(url, tables), "each that the release has"
         connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)

@@ -1,7 +1,6 @@
 """TLS to a real PostgreSQL with certificates made here: who is not the server asked for gets no password of ours."""
 
 import asyncio
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -12,15 +11,22 @@ import pytest
 from sqlalchemy import text
 from tests.postgres.tls_servers import Authority, installed_postgres, terminating_tls, tls_postgres
 
+from chassis import database_connection
 from chassis.database import DatabaseUnavailableError, open_database
 from chassis.database_connection import DatabaseRefusedError, refuse_another_server
 from chassis.settings import load_settings
 from chassis.testing import settings_for
+from chassis.testing_environment import environment_for
 from devstack.postgres import PostgresServer
 from task_api.settings import TaskApiSettings
 
 NAME = "localhost"
 """What the certificate says; the server listens at 127.0.0.1, which it does not say."""
+
+
+@pytest.fixture(autouse=True)
+def _a_slow_server_is_none_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_connection, "_PROBE_TIMEOUT", 90.0)
 
 
 @dataclass(frozen=True)
@@ -118,19 +124,9 @@ async def test_a_server_that_is_away_is_waited_for() -> None:
 
 @pytest.mark.parametrize("server", ["a proxy with TLS before one"], indirect=True)
 async def test_a_service_ends_at_its_start_when_the_server_is_another_one(server: TlsServer) -> None:
-    settings, url = settings_for(TaskApiSettings), server.ask(f"sslmode=verify-full&sslrootcert={server.stranger}")
-    environment = os.environ | {
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_PORT": "1",
-        "TASKWIRE_DATABASE_URL": url,
-        "TASKWIRE_AUTH_ISSUER": settings.auth_issuer,
-        "TASKWIRE_AUTH_AUDIENCE": settings.auth_audience,
-        "TASKWIRE_AUTH_HS256_SECRET": "s" * 32,
-        "DAPR_API_TOKEN": "d" * 32,
-        "APP_API_TOKEN": "a" * 32,
-    }
+    url = server.ask(f"sslmode=verify-full&sslrootcert={server.stranger}")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "task_api", "serve"), env=environment, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "task_api", "serve"), env=environment_for(url), stderr=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(90):
         said = (await process.communicate())[1].decode()
@@ -144,6 +140,8 @@ async def test_a_service_ends_at_its_start_when_the_server_is_another_one(server
         ("sslmode=verify-full&sslrootcert=/nowhere/ca.crt", "sslrootcert that cannot be used (/nowhere/ca.crt"),
         ("sslmode=verify-full&sslrootcert=/etc/hostname", "sslrootcert that cannot be used"),
         ("sslmode=verified", "sslmode that is none of disable"),
+        ("sslmode=verify-ca", "has sslmode=verify-ca and no sslrootcert of your own"),
+        ("sslmode=verify-ca&sslrootcert=system", "has sslmode=verify-ca and no sslrootcert of your own"),
         ("sslmode=require&sslrootcert=system", "which sslmode=require would not look at"),
         ("sslmode=require&channel_binding=require", "asks for channel_binding=require"),
         ("options=endpoint%3Dhunter2", "has options behind"),

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from devstack.layout import HOST
-from devstack.ports import free_base
+from devstack.ports import free_port
 from devstack.privileges import unprivileged
 from devstack.process import Command, popen, run
 
@@ -118,7 +118,7 @@ def installed_postgres() -> Path | None:
 @contextmanager
 def tls_postgres(programs: Path, directory: Path, authority: Authority, host: str) -> Iterator[str]:
     """Run a PostgreSQL that takes TLS and nothing else; gives its connection string."""
-    data, password, port = directory / "data", uuid.uuid4().hex, free_base(0)
+    data, password, port = directory / "data", uuid.uuid4().hex, free_port()
     data.mkdir(mode=0o700)
     secret = directory / "password"
     secret.write_text(password)

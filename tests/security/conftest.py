@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 import uuid_utils
+from tests.e2e.coming_back import patient_client
 from tests.e2e.conftest import Person
 from tests.security.proxy import PROXY_KEYS
 
@@ -29,7 +30,7 @@ async def enter(stack: "RunningStack") -> AsyncIterator[Enter]:
     def make(who: str) -> Person:
         name = f"{who}-{uuid_utils.uuid7()}"
         headers = {"Authorization": f"Bearer {stack.token(name)}"}
-        clients.append(httpx2.AsyncClient(headers=headers, timeout=30))
+        clients.append(patient_client(headers))
         return Person(name, clients[-1], dict(stack.urls))
 
     yield make

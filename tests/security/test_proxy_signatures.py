@@ -166,16 +166,16 @@ async def test_of_two_credentials_neither_counts(proxied: httpx2.AsyncClient) ->
         assert (await proxied.get("/api/v1/tasks", headers=headers)).status_code == 401
 
 
-async def test_without_the_store_of_nonces_nobody_gets_in(
-    proxied: httpx2.AsyncClient, proxied_settings: TaskApiSettings
-) -> None:
+async def test_without_the_store_of_nonces_nobody_gets_in(proxied_settings: TaskApiSettings) -> None:
+    impatient = proxied_settings.model_copy(update={"database_lock_timeout": 0.5})
     connection = await asyncpg.connect(str(proxied_settings.database_url))
     try:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE proxy_nonces IN ACCESS EXCLUSIVE MODE")
-            assert (await send(proxied, CREATE)).status_code == 503
-        await connection.execute("ALTER TABLE proxy_nonces RENAME TO elsewhere")
-        assert (await send(proxied, CREATE)).status_code >= 500
+        async with serving(create_app(impatient)) as client:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE proxy_nonces IN ACCESS EXCLUSIVE MODE")
+                assert (await send(client, CREATE)).status_code == 503
+            await connection.execute("ALTER TABLE proxy_nonces RENAME TO elsewhere")
+            assert (await send(client, CREATE)).status_code >= 500
     finally:
         await connection.close()
 

@@ -13,12 +13,18 @@ EVENTS: Final = Board(
             [
                 Chart("Waiting in the outbox", "short", [Query("max(taskwire_outbox_backlog_events)", "events")]),
                 Chart("Age of the oldest", "s", [Query("max(taskwire_outbox_backlog_age_seconds)", "oldest")]),
-                Chart("Who leads", "short", [Query("taskwire_outbox_relay_leader", "{{instance}}")], width=8),
+                Chart("Who leads", "short", [Query("taskwire_outbox_relay_leader", "{{instance}}")], width=6),
+                Chart(
+                    "Since the last publish",
+                    "s",
+                    [Query("time() - (max(taskwire_outbox_last_publish_timestamp_seconds) > 0)", "last")],
+                    width=6,
+                ),
                 Chart(
                     "Published",
                     "ops",
                     [Query(rate("taskwire_outbox_published_total", "result"), "{{result}}")],
-                    width=8,
+                    width=6,
                 ),
                 Chart(
                     "One bulk publish",
@@ -27,7 +33,7 @@ EVENTS: Final = Board(
                         Query(quantile(0.5, "taskwire_outbox_publish_seconds", ""), "p50"),
                         Query(quantile(0.99, "taskwire_outbox_publish_seconds", ""), "p99"),
                     ],
-                    width=8,
+                    width=6,
                 ),
             ],
         ),
@@ -90,6 +96,19 @@ EVENTS: Final = Board(
                     [Query(rate("taskwire_dead_letters_total", "job, outcome"), "{{job}}: {{outcome}}")],
                     width=6,
                 ),
+                Chart(
+                    "Versions that were missing",
+                    "ops",
+                    [
+                        Query(rate("taskwire_inbox_missing_versions_total", "job"), "{{job}}: missing"),
+                        Query(rate("taskwire_inbox_recovered_versions_total", "job"), "{{job}}: came after all"),
+                    ],
+                ),
+                Chart(
+                    "Version conflicts",
+                    "ops",
+                    [Query(rate("taskwire_audit_version_conflicts_total", "job"), "{{job}}")],
+                ),
             ],
         ),
         (
@@ -118,15 +137,51 @@ EVENTS: Final = Board(
             ],
         ),
         (
-            "Erasures and streams",
+            "Streams and the feed",
             [
-                Chart("Open erasures", "short", [Query("max(taskwire_erasures_open)", "open")], width=8),
-                Chart("Oldest erasure", "s", [Query("max(taskwire_erasures_oldest_age_seconds)", "oldest")], width=8),
                 Chart(
                     "Open streams",
                     "short",
                     [Query("sum by (instance) (taskwire_streams_open)", "{{instance}}")],
                     width=8,
+                ),
+                Chart(
+                    "From the change to its event on a stream",
+                    "s",
+                    [
+                        Query(quantile(0.5, "taskwire_stream_lag_seconds", ""), "p50"),
+                        Query(quantile(0.95, "taskwire_stream_lag_seconds", ""), "p95"),
+                    ],
+                    width=8,
+                ),
+                Chart(
+                    "Transactions behind the oldest open one",
+                    "short",
+                    [Query("max(taskwire_feed_held_back_transactions)", "held back")],
+                    "The feed stops at the oldest transaction that has not ended: somebody may have left one open.",
+                    width=8,
+                ),
+            ],
+        ),
+        (
+            "Accounts and retention",
+            [
+                Chart("Open erasures", "short", [Query("max(taskwire_erasures_open)", "open")], width=6),
+                Chart("Oldest erasure", "s", [Query("max(taskwire_erasures_oldest_age_seconds)", "oldest")], width=6),
+                Chart(
+                    "Events of accounts",
+                    "ops",
+                    [
+                        Query(rate("taskwire_account_events_total", "job, outcome"), "{{job}}: {{outcome}}"),
+                        Query(rate("taskwire_erasures_asked_again_total", "job"), "{{job}}: asked again"),
+                    ],
+                    width=6,
+                ),
+                Chart(
+                    "Deleted for good",
+                    "ops",
+                    [Query(rate("taskwire_purged_rows_total", "table"), "{{table}}")],
+                    width=6,
                 ),
             ],
         ),

@@ -40,6 +40,40 @@ OVERVIEW: Final = Board(
             ],
         ),
         (
+            "Alerts, and what was changed",
+            [
+                Chart(
+                    "Firing",
+                    "short",
+                    [
+                        Query(
+                            'max by (alertname, job) (ALERTS{alertname=~"Taskwire.*",alertstate="firing"})',
+                            "{{alertname}} {{job}}",
+                        )
+                    ],
+                    "Each has a page in docs/runbook.",
+                ),
+                Chart(
+                    "Replicas, by version",
+                    "short",
+                    [Query("count by (job, version) (taskwire_build_info)", "{{job}} {{version}}")],
+                    "What began together with a new version began with it.",
+                    width=6,
+                ),
+                Chart(
+                    "Starts in a quarter of an hour",
+                    "short",
+                    [
+                        Query(
+                            'changes(process_start_time_seconds{job=~"task-api|audit-worker|notifier|daprd"}[15m])',
+                            "{{job}} at {{instance}}",
+                        )
+                    ],
+                    width=6,
+                ),
+            ],
+        ),
+        (
             "Traffic",
             [
                 Chart("Requests", "reqps", [Query(rate(f"{REQUESTS}_count", "job", OF_USERS), "{{job}}")]),

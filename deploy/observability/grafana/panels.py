@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, ThresholdsMode
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, DataSourceRef, Threshold, ThresholdsMode
 
 _SOURCE: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
 OF_USERS: Final = 'route!~"/health/.*|/metrics|/dapr/.*|/events/.*"'
@@ -87,7 +87,7 @@ def quantile(share: float, metric: str, by: str, matchers: str = "") -> str:
 def render(board: Board) -> str:
     """Make the JSON that Grafana reads."""
     built = dashboard.Dashboard(board.title).uid(board.uid).tags(["taskwire"]).refresh("30s").time("now-1h", "now")
-    built = built.timezone("utc").readonly()
+    built = built.timezone("utc").readonly().link(_to_the_others())
     if board.of_one_service:
         built = built.with_variable(
             dashboard.CustomVariable("job").label("service").values("task-api,audit-worker,notifier")
@@ -98,6 +98,12 @@ def render(board: Board) -> str:
         for panel in panels:
             built = built.with_panel((_figure(panel) if isinstance(panel, Figure) else _chart(panel)).id(next(ids)))
     return JSONEncoder(sort_keys=True, indent=2).encode(built.build()) + "\n"
+
+
+def _to_the_others() -> dashboard.DashboardLink:
+    """From what users feel to where it comes from: the same time, another dashboard."""
+    link = dashboard.DashboardLink("Taskwire").type(DashboardLinkType.DASHBOARDS).tags(["taskwire"])
+    return link.keep_time(keep_time=True)
 
 
 def _query(query: Query, place: int = 0) -> prometheus.Dataquery:

@@ -58,6 +58,14 @@ SERVICES: Final = Board(
                         Query(quantile(0.5, "taskwire_database_pool_wait_seconds", "", 'job="$job"'), "p50"),
                         Query(quantile(0.99, "taskwire_database_pool_wait_seconds", "", 'job="$job"'), "p99"),
                     ],
+                    width=6,
+                ),
+                Chart(
+                    "Got none",
+                    "ops",
+                    [Query(rate("taskwire_database_pool_exhausted_total", "instance", 'job="$job"'), "{{instance}}")],
+                    "Each is a 503, or an event that is delivered again.",
+                    width=6,
                 ),
             ],
         ),
@@ -83,8 +91,9 @@ SERVICES: Final = Board(
                     width=8,
                 ),
                 Chart(
-                    "Age of the keys", "s", [Query('taskwire_jwks_age_seconds{job="$job"}', "{{instance}}")], width=8
+                    "Age of the keys", "s", [Query('taskwire_jwks_age_seconds{job="$job"}', "{{instance}}")], width=4
                 ),
+                Chart("Keys in use", "short", [Query('taskwire_jwks_keys{job="$job"}', "{{instance}}")], width=4),
             ],
         ),
         (

@@ -71,8 +71,8 @@ async def sent_by(database: Database, *, transaction: bool) -> list[str]:
 
 
 async def test_a_statement_that_stands_for_itself_has_no_transaction_around_it(database: Database) -> None:
-    assert await sent_by(database, transaction=True) == ["", "BEGIN", "ROLLBACK"]
-    assert await sent_by(database, transaction=False) == [""], "the question whether the connection is alive"
+    assert await sent_by(database, transaction=True) == ["SELECT", "BEGIN", "ROLLBACK"]
+    assert await sent_by(database, transaction=False) == ["SELECT"], "the question whether the connection is alive"
 
 
 async def test_sessions_take_turns_with_and_without_a_transaction(database: Database) -> None:

@@ -29,7 +29,7 @@ def collector(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("collector")
 async def test_spans_wait_for_no_collector_and_neither_does_the_end_of_the_process() -> None:
-    provider = configure_tracing("test")
+    provider = configure_tracing("test", "1.2.3")
     tracer = provider.get_tracer("test")
     turns = 0
 

@@ -125,3 +125,12 @@ async def test_a_failure_is_no_success(
     await database.execute("ALTER TABLE away RENAME TO inbox_events")
     await deliver_until_taken(client, make_task_event(1))
     assert before < await last() <= datetime.now(UTC).timestamp()
+
+
+async def test_what_is_put_aside_is_no_standstill(client: httpx2.AsyncClient) -> None:
+    async def last() -> float:
+        return await scrape(client, "taskwire_event_last_success_timestamp_seconds")
+
+    before = await last()
+    await deliver_until_taken(client, b"no event of ours")
+    assert before < await last()

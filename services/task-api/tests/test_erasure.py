@@ -162,6 +162,18 @@ async def test_a_service_that_does_not_confirm_is_asked_again_and_an_alarm_says_
     assert services["notifier"] is not None
 
 
+async def test_many_that_wait_for_a_service_keep_none_waiting_that_need_not(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("task_api.erasure.saga._AT_ONCE", 2)
+    for number in range(5):
+        await erase(client, f"early-{number}")
+    late = await erase(client, "late")
+    for service in ("notifier", "audit-worker"):
+        assert await confirm(client, "late", late, service) == "SUCCESS"
+    assert await becomes(client, "late", late, "done")
+
+
 async def test_confirmations_that_are_nobodys_change_nothing(client: httpx2.AsyncClient, database: Database) -> None:
     erasure_id = await erase(client, "alice")
     for user, of, service in (

@@ -84,6 +84,9 @@ async def test_the_publish_of_one_event_is_in_its_trace(database: Database, expo
     ((event,), (relay,)) = named(exported, "publish tasks"), named(exported, "relay outbox")
     assert relay.parent is not None
     assert relay.parent.span_id == context_of(event).span_id
+    said = event.attributes or {}
+    assert (said["messaging.operation.type"], said["messaging.destination.name"]) == ("send", TASKS_TOPIC)
+    assert said["messaging.message.id"] == said["cloudevents.event_id"]
     assert context_of(relay).trace_id == 7
 
 

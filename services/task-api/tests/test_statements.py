@@ -123,7 +123,7 @@ OPERATIONS: Final = {
         {"confirm": "{owner}"},
     ),
     "get_erasure": Asked("GET", f"{ME}/erasure/{{erasure}}", "SELECT SELECT", before="erase"),
-    "export_account": Asked("GET", f"{ME}/export", "SELECT SELECT SELECT SELECT SELECT"),
+    "export_account": Asked("GET", f"{ME}/export", "SELECT SELECT SELECT SELECT SELECT SELECT SELECT"),
     "list_api_keys": Asked("GET", f"{KEYS}?total=true", "SELECT SELECT"),
     "get_api_key": Asked("GET", f"{KEYS}/{{key}}", "SELECT"),
     "create_api_key": Asked("POST", KEYS, "SELECT SELECT INSERT INSERT", {"name": "z", "scopes": ["tasks:read"]}),

@@ -141,6 +141,7 @@ async def test_a_ciphertext_put_into_another_column_or_row_does_not_open(
 async def test_an_export_has_everything_of_its_user_and_nothing_of_others(
     client: httpx2.AsyncClient, sent_statements: Callable[[], AbstractContextManager[list[str]]]
 ) -> None:
+    keys: list[str] = []
     for user in ("alice", "bob"):
         headers = bearer(user)
         ids = []
@@ -151,6 +152,9 @@ async def test_an_export_has_everything_of_its_user_and_nothing_of_others(
         await client.post(f"/api/v1/tasks/{ids[1]}/complete", headers=headers)
         await client.post(f"/api/v1/tasks/{ids[1]}/comments", json={"body": f"{user} said"}, headers=headers)
         await client.post("/api/v1/calendar-feeds", json={"name": f"{user}'s"}, headers=headers)
+        await client.post("/api/v1/engagements", json={"name": f"{user}'s"}, headers=headers)
+        key = {"name": f"{user}'s", "scopes": ["tasks:read"]}
+        keys.append((await client.post("/api/v1/api-keys", json=key, headers=headers)).json()["key"])
     await patch(client, name="Alice Martin")
     answer = await client.get(f"{ME}/export", headers=ALICE)
     assert answer.status_code == 200
@@ -161,5 +165,11 @@ async def test_an_export_has_everything_of_its_user_and_nothing_of_others(
     assert [comment["body"] for comment in whole["comments"]] == ["alice said"]
     assert [done["title"] for done in whole["completions"]] == ["alice 1"]
     assert [sorted(feed) for feed in whole["calendar_feeds"]] == [["created_at", "id", "name", "token_created_at"]]
+    assert [(one["name"], one["role"]) for one in whole["engagements"]] == [("alice's", "owner")]
+    assert [(one["name"], one["scopes"], one["revoked_at"]) for one in whole["api_keys"]] == [
+        ("alice's", ["tasks:read"], None)
+    ]
     assert "bob" not in answer.text
-    assert whole["elsewhere"].keys() == {"audit_entries", "notifications"}
+    assert keys[0][16:-4] not in answer.text
+    assert "digest" not in answer.text
+    assert whole["elsewhere"].keys() == {"audit_entries", "notifications", "tasks_of_engagements"}

@@ -101,7 +101,7 @@ def running(algorithm: str) -> Iterator[str]:
 
 def asked(url: str) -> Answers:
     """Sign a user up and ask for tokens, as a browser would."""
-    with httpx2.Client(base_url=url, headers={"Origin": url}, timeout=60) as browser:
+    with httpx2.Client(base_url=url, headers={"Origin": url}, timeout=90) as browser:
         signed_up = browser.post(
             "/api/auth/sign-up/email",
             json={"email": "alice@example.com", "password": "correct horse battery", "name": "Alice"},

@@ -56,6 +56,14 @@ def test_no_image_is_the_latest_and_ours_have_the_version_of_their_service() -> 
     assert {image for image in images if image.startswith("taskwire/")} == OURS
 
 
+def test_nothing_is_asked_for_outside_by_what_watches() -> None:
+    """Where there is no internet, Grafana would wait for it before it answers."""
+    told = ALL["grafana"]["environment"]
+    assert told["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+    switched_off = ("REPORTING_ENABLED", "CHECK_FOR_UPDATES", "CHECK_FOR_PLUGIN_UPDATES")
+    assert {told[f"GF_ANALYTICS_{name}"] for name in switched_off} == {"false"}
+
+
 def test_the_servers_are_those_that_make_run_starts() -> None:
     dapr = re.search(r"github.com/dapr/dapr v(\S+)", (REPOSITORY / "tools/daprd/go.mod").read_text())
     assert dapr is not None
@@ -73,6 +81,27 @@ def test_the_image_is_built_with_the_uv_that_make_prepare_takes() -> None:
 def test_the_tools_of_kafka_are_of_the_version_of_the_broker() -> None:
     lock = tomllib.loads((REPOSITORY / "tools/containers/src/containers/kafka-tools.lock.toml").read_text())
     assert {one["version"] for one in lock["dependencies"]} == {KAFKA.rpartition(":")[2]}
+
+
+def test_our_images_are_built_here_and_never_pulled_under_a_name_that_others_may_own() -> None:
+    ours = {name: service for name, service in ALL.items() if service["image"].startswith("taskwire/")}
+    assert set(ours) == {part for one in SERVICES for part in (one.name, f"{one.name}-migrations")}
+    told: Any = ours
+    assert {name for name, service in told.items() if service.get("pull_policy") != "never"} == set()
+    for image in service_images():
+        built = told[image.service]["build"]
+        assert built["args"] == {"SERVICE": image.service, "VERSION": image.version}
+        assert REPOSITORY / built["context"] / built["dockerfile"] == DOCKERFILE
+
+
+def test_an_upgrade_of_a_service_leaves_its_pod_as_it_is() -> None:
+    assert {ALL[f"{service.name}-pod"]["image"] for service in SERVICES} == {base_images()["python"]}
+
+
+def test_a_migration_may_take_as_long_as_it_takes() -> None:
+    """The health check of the image asks for a service, which a migration is not."""
+    told: Any = ALL
+    assert [told[f"{service.name}-migrations"]["healthcheck"] for service in SERVICES] == [{"disable": True}] * 3
 
 
 def test_a_service_starts_when_its_schema_is_there_and_a_schema_when_its_database_is() -> None:
@@ -100,15 +129,22 @@ def test_what_is_ours_and_the_sidecars_can_write_nowhere_but_in_tmp_and_has_no_c
         hardened: Any = ALL[name]
         assert hardened["read_only"] is True, name
         assert hardened["tmpfs"] == ["/tmp"], name  # noqa: S108
-        assert hardened["cap_drop"] == ["ALL"], name
-        assert hardened["security_opt"] == ["no-new-privileges:true"], name
+        assert "cap_add" not in hardened, name
 
 
-def test_every_container_that_stays_is_started_again_and_has_a_limit_of_memory() -> None:
+def test_no_container_has_a_capability_that_it_does_not_need_or_can_gain_one() -> None:
+    told: Any = ALL
+    for name, service in told.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert [name for name, service in told.items() if "cap_add" in service] == ["postgres"]
+
+
+def test_every_container_has_a_limit_of_memory_and_is_started_again_when_it_should_stay() -> None:
     for name, service in ALL.items():
         told: Any = service
         assert ("restart" in told) == (name not in ONE_SHOTS), name
-        assert "mem_limit" in told or name in ("databases", "topics"), name
+        assert "mem_limit" in told, name
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

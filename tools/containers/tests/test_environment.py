@@ -31,3 +31,10 @@ def test_what_a_file_has_stays_and_what_is_missing_or_empty_is_added(tmp_path: P
     before = file.read_text()
     assert complete(file) == []
     assert file.read_text() == before
+
+
+def test_values_are_read_as_compose_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("A=plain\nB=\"in quotes\"\nexport C='single'\nD=word # said beside it\nE=\n# F=no\nG=a$b\n")
+    assert read(file) == {"A": "plain", "B": "in quotes", "C": "single", "D": "word", "G": "a$b"}
+    assert read(tmp_path / "missing") == {}

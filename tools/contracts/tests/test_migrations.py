@@ -46,7 +46,15 @@ def test_every_revision_of_every_service_is_looked_at() -> None:
         ("TRUNCATE tasks CASCADE", "ban-truncate-cascade"),
         ("UPDATE tasks SET title = 'x'", "rows-in-one-transaction"),
         ("DELETE FROM tasks", "rows-in-one-transaction"),
+        ("WITH old AS (SELECT id FROM tasks)\nUPDATE tasks SET title = 'x'", "rows-in-one-transaction"),
+        ("DO $$\nBEGIN\n  DELETE FROM tasks;\nEND $$", "rows-in-one-transaction"),
+        ("MERGE INTO tasks USING users ON true WHEN MATCHED THEN DELETE", "rows-in-one-transaction"),
         ("LOCK TABLE tasks", "lock-table"),
+        ("CLUSTER tasks USING tasks_pkey", "table-written-anew"),
+        ("REINDEX TABLE tasks", "table-written-anew"),
+        ("VACUUM (FULL) tasks", "table-written-anew"),
+        ("TRUNCATE tasks", "truncate"),
+        ("DROP FUNCTION task_words(text, tsvector)", "drops-what-is-called"),
         ("CREATE INDEX CONCURRENTLY x ON tasks (title)", "ban-concurrent-index-creation-in-transaction"),
     ],
 )
@@ -61,6 +69,7 @@ def test_a_bad_migration_is_refused(statement: str, rule: str) -> None:
         "ALTER TABLE tasks ADD COLUMN x text",
         "ALTER TABLE tasks ADD COLUMN x text NOT NULL DEFAULT 'a'",
         "ALTER TABLE tasks ADD CONSTRAINT c CHECK (title <> '') NOT VALID",
+        "COMMIT;\n\nREINDEX TABLE CONCURRENTLY tasks;\n\nBEGIN",
         "COMMIT;\n\nCREATE INDEX CONCURRENTLY x ON tasks (title);\n\nBEGIN",
     ],
 )
@@ -76,3 +85,4 @@ def test_an_exception_explains_as_many_as_it_says_and_is_refused_when_it_explain
     assert unexplained(found, [two]) == []
     assert unexplained(found, [three]) == ["task_api 0099: lock-table is accepted more often than it is found"]
     assert unexplained([], [one]) != []
+    assert unexplained(found, [two, two]) == ["task_api 0099: lock-table is accepted twice"]

@@ -18,7 +18,7 @@ from devstack.state import StackReport
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("JSON", "SERVICE", "FOLLOW", "ROLES", "PART", "TASKWIRE_PORT_BASE"):
+    for name in ("JSON", "SERVICE", "SQL", "FOLLOW", "ROLES", "PART", "TASKWIRE_PORT_BASE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TASKWIRE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TASKWIRE_ENV_FILE", os.devnull)
@@ -74,6 +74,9 @@ def test_a_token_is_all_that_is_printed(
     [
         (["token"], "No token can be made: no stack was ever started in "),
         (["demo"], "The demo needs a running stack: none runs in "),
+        (["psql"], "There is nothing to ask: no service was named; these are: task-api, audit-worker, notifier. "),
+        (["psql", "--service", "kafka"], "There is nothing to ask: 'kafka' is no service; these are: task-api, "),
+        (["psql", "--service", "notifier"], "There is no database: no stack runs in "),
         (["logs"], "No part was named: these have one: none yet. Name one: make logs SERVICE=task-api"),
         (["stop", "--part", "kafka"], "The stack cannot be asked: it is not running. Start it with make up."),
     ],

@@ -1,4 +1,5 @@
 import io
+import re
 import time
 
 import pytest
@@ -22,7 +23,7 @@ def test_a_step_is_one_line_with_its_time() -> None:
         step.detail = "4.1"
 
     (line,) = stream.getvalue().splitlines()
-    assert line.split() == ["+", "Kafka", "(4.1)", "0.0", "s"]
+    assert re.fullmatch(r"\s*\+ Kafka \(4\.1\) +\d+\.\d s", line), line
 
 
 def test_a_step_that_fails_is_marked_and_the_error_goes_on() -> None:
@@ -61,9 +62,9 @@ def test_a_terminal_shows_what_is_still_going_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(console_module, "_FRAME", 0.005)
     stream = Terminal()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 90
     with Console.on(stream).step("Kafka"):
-        while "Kafka 0.0 s" not in stream.getvalue():
+        while not re.search(r"Kafka \d+\.\d s", stream.getvalue()):
             assert time.monotonic() < deadline, "no progress was drawn"
             time.sleep(0.005)
 
@@ -74,7 +75,7 @@ def test_a_file_is_told_when_a_step_takes_long(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(console_module, "_FRAME", 0.005)
     monkeypatch.setattr(console_module, "_HEARTBEAT", 0.01)
     stream = io.StringIO()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 90
     with Console.on(stream).step("Building"):
         while "still at it: Building" not in stream.getvalue():
             assert time.monotonic() < deadline, "nothing was said"

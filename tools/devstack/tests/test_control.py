@@ -22,7 +22,7 @@ class Recorder:
 async def test_a_request_is_answered_when_it_is_done(tmp_path: Path) -> None:
     recorder = Recorder()
     async with listening(tmp_path, recorder.handle):
-        await asyncio.to_thread(ask, tmp_path, "stop", "kafka", 5)
+        await asyncio.to_thread(ask, tmp_path, "stop", "kafka", 90)
 
     assert recorder.asked == [("stop", "kafka")]
 
@@ -32,7 +32,7 @@ async def test_a_directory_with_a_long_name_is_no_obstacle(tmp_path: Path) -> No
     deep.mkdir(parents=True)
     recorder = Recorder()
     async with listening(deep, recorder.handle):
-        await asyncio.to_thread(ask, deep, "start", "kafka", 5)
+        await asyncio.to_thread(ask, deep, "start", "kafka", 90)
 
     assert recorder.asked == [("start", "kafka")]
 
@@ -40,7 +40,7 @@ async def test_a_directory_with_a_long_name_is_no_obstacle(tmp_path: Path) -> No
 async def test_a_refusal_reaches_the_one_who_asked(tmp_path: Path) -> None:
     async with listening(tmp_path, Recorder().handle):
         with pytest.raises(ControlError, match="there is no part 'nobody'"):
-            await asyncio.to_thread(ask, tmp_path, "stop", "nobody", 5)
+            await asyncio.to_thread(ask, tmp_path, "stop", "nobody", 90)
 
 
 async def test_what_takes_too_long_is_given_up_in_words(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ async def test_nonsense_is_answered_and_hurts_nobody(tmp_path: Path) -> None:
         assert b"not understood" in await reader.readline()
         writer.close()
         await writer.wait_closed()
-        await asyncio.to_thread(ask, tmp_path, "stop", "kafka", 5)
+        await asyncio.to_thread(ask, tmp_path, "stop", "kafka", 90)
 
     assert recorder.asked == [("stop", "kafka")]
 
@@ -69,4 +69,4 @@ async def test_only_the_owner_may_talk_to_the_supervisor(tmp_path: Path) -> None
 
 def test_without_a_supervisor_the_answer_is_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError, match="it is not running. Start it with make up"):
-        ask(tmp_path, "stop", "kafka", 5)
+        ask(tmp_path, "stop", "kafka", 90)

@@ -48,8 +48,7 @@ class Services(JsonServer):
 
 
 @pytest.fixture
-def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(demo_module, "_PATIENCE", 0.3)
+def services() -> Iterator[Services]:
     services = Services()
     with services.serving():
         yield services
@@ -73,7 +72,10 @@ def test_the_story_is_told_from_the_token_to_the_notification(services: Services
     assert {token for *_, token in services.seen} == {"Bearer the-token"}
 
 
-def test_a_change_that_never_shows_up_ends_the_story_in_words(services: Services) -> None:
+def test_a_change_that_never_shows_up_ends_the_story_in_words(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_module, "_PATIENCE", 0.3)
     services.audit.pop()
 
     with pytest.raises(
@@ -82,7 +84,8 @@ def test_a_change_that_never_shows_up_ends_the_story_in_words(services: Services
         services.demo(io.StringIO()).play()
 
 
-def test_notifications_of_other_tasks_do_not_count(services: Services) -> None:
+def test_notifications_of_other_tasks_do_not_count(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "_PATIENCE", 0.3)
     services.inbox = [{**item, "task_id": 8} for item in services.inbox]
 
     with pytest.raises(ProvisionError, match="notifier did not show both changes: after 0 s there is nothing"):

@@ -16,6 +16,7 @@ from devstack.failures import ProvisionError
 from devstack.part import Part, PartSpec, PartState
 from devstack.process import Command, log_tail
 
+PATIENCE = 90.0
 READY = "import pathlib, time; pathlib.Path('ready').write_text('yes'); "
 FOREVER = READY + "time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + FOREVER
@@ -33,7 +34,7 @@ class Theatre:
         self.screen = io.StringIO()
         self.crew = Crew(Console.on(self.screen), lambda: None)
 
-    def cast(self, program: str, name: str = "hero", grace: float = 5.0, deadline: float = 10.0) -> Part:
+    def cast(self, program: str, name: str = "hero", grace: float = PATIENCE, deadline: float = PATIENCE) -> Part:
         place = self.directory / name
         place.mkdir()
 
@@ -52,7 +53,7 @@ class Theatre:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -60,7 +61,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 async def in_time(work: Awaitable[None]) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         await work
     return loop.time() - began
 

@@ -6,7 +6,7 @@ import pytest
 
 from devstack.failures import ProvisionError
 from devstack.layout import Ports
-from devstack.ports import bindable, free_base, require_free, stack_ports
+from devstack.ports import bindable, free_base, free_port, require_free, stack_ports
 
 
 @pytest.fixture
@@ -38,6 +38,15 @@ def test_a_stack_asks_for_every_port_it_uses() -> None:
     assert sorted(wanted.values()) == sorted(
         [*(8000 + offset + index for offset in (0, 10, 20, 30, 40) for index in range(3)), 8050, 8051, 8060]
     )
+
+
+def test_a_single_port_is_none_that_a_stack_may_be_about_to_take() -> None:
+    stacks = {port for base in range(20_000, 32_000, 100) for port in stack_ports(Ports(base), ["task-api"]).values()}
+
+    ports = {free_port() for _ in range(50)}
+
+    assert not ports & stacks
+    assert all(map(bindable, ports))
 
 
 def test_two_stacks_looking_for_ports_at_once_rarely_meet() -> None:

@@ -17,6 +17,7 @@ from chassis.correlation import correlated, new_id
 from chassis.database import DatabaseUnavailableError
 from chassis.dead_letters.envelope import original_body
 from chassis.logging import get_logger
+from chassis.metrics import with_series
 from chassis.publisher import PublishError
 from chassis.sidecar import Status, refuse_all_but_the_sidecar
 from task_events import ErasureConfirmed, ErasureRequested, InvalidEventError, parse_account_event
@@ -30,7 +31,10 @@ AccountEvent = ErasureRequested | ErasureConfirmed
 Handle = Callable[[AccountEvent], Awaitable[None]]
 """Does what an event asks for, or nothing; what it raises has the event delivered again."""
 
-_delivered = Counter("taskwire_account_events_total", "Events of accounts, by what became of them", ["outcome"])
+_delivered = with_series(
+    Counter("taskwire_account_events_total", "Events of accounts, by what became of them", ["outcome"]),
+    *("handled", "again", "unreadable"),
+)
 _logger = get_logger(__name__)
 
 

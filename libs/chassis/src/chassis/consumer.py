@@ -23,7 +23,7 @@ from chassis.database import Database, DatabaseUnavailableError, blames_the_sche
 from chassis.inbox import ReceivedEvent, Verdict, receive, report_received
 from chassis.logging import get_logger
 from chassis.sidecar import Status
-from chassis.tracing import detached_span, joint_span, within_span
+from chassis.tracing import detached_span, joint_span, of_message, within_span
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 from task_events.topics import TASKS_TOPIC
 
@@ -45,7 +45,7 @@ _delay = Histogram(
 )
 _last_success = Gauge(
     "taskwire_event_last_success_timestamp_seconds",
-    "When an event was last processed, Unix time; the start of the process before the first one",
+    "When an event was last processed or put aside, Unix time; the start of the process before the first one",
 )
 _last_success.set_to_current_time()
 _logger = get_logger(__name__)
@@ -250,6 +250,7 @@ class EventConsumer:
             return False
         if settled:
             turn.answers[place] = Status.SUCCESS
+            _last_success.set_to_current_time()  # no standstill: dead letters are counted, and told of, by themselves
         return settled
 
 
@@ -277,10 +278,5 @@ def _consumer_span(event: TaskEvent) -> AbstractContextManager[Span]:
         f"process {TASKS_TOPIC}",
         traceparent=event.traceparent,
         kind=SpanKind.CONSUMER,
-        attributes={
-            "messaging.system": "kafka",
-            "messaging.destination.name": TASKS_TOPIC,
-            "messaging.message.id": event.id,
-            "cloudevents.event_type": event.type.value,
-        },
+        attributes=of_message("process", topic=TASKS_TOPIC, event_id=event.id, event_type=event.type.value),
     )

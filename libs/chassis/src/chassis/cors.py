@@ -28,7 +28,6 @@ REQUEST_HEADERS: Final = (
     "If-Match",
     "If-None-Match",
     "Last-Event-ID",
-    "X-API-Key",
     "X-Correlation-ID",
     "X-Request-ID",
     "traceparent",

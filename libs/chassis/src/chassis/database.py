@@ -4,6 +4,7 @@ Whoever uses a session sees one error for every kind of outage, `DatabaseUnavail
 the API get as 503 with `Retry-After`.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.database_connection import connect_arguments, driver_url
+from chassis.database_failover import READ_ONLY, ask_before_use, leave_read_only_servers
 from chassis.database_pool import PoolGauges
 from chassis.database_spans import trace_statements
 from chassis.errors import UnavailableError
@@ -28,6 +30,7 @@ from chassis.tracing import exports_spans
 
 _UNAVAILABLE_SQLSTATES: Final = (
     "08",  # connection exception
+    READ_ONLY,
     "53",  # insufficient resources, too many connections among them
     "57",  # operator intervention: shutdown, starting up, statement cancelled
     "25P03",  # our transaction was ended, as this process kept it waiting for too long
@@ -47,6 +50,8 @@ _SCHEMA_SQLSTATES: Final = (
     "3F",  # no such schema
     "42",  # no such table, column or function, or no right to it
 )
+
+_CLOSE_TIMEOUT: Final = 5.0
 
 _logger = get_logger(__name__)
 
@@ -97,8 +102,12 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self.engine.dispose()
+        """Close all connections; a server that does not answer is not waited for."""
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await self.engine.dispose()
+        except TimeoutError:
+            _logger.warning("the database does not answer; its connections end with this process")
 
 
 def open_database(settings: ServiceSettings, *, application_name: str) -> Database:
@@ -123,14 +132,15 @@ def open_database(settings: ServiceSettings, *, application_name: str) -> Databa
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_timeout,
-        pool_pre_ping=True,
-        # So that the ping is one round trip: it would make a transaction of its own around it. A pooler needs that one,
-        # as it may send the two halves of a statement to two servers unless they are in a transaction.
+        # Of sessions without a transaction. A pooler needs one, as it may send the two halves of a statement to two
+        # servers unless they are in a transaction.
         isolation_level="READ COMMITTED" if pooled else "AUTOCOMMIT",
         pool_recycle=1800,
         hide_parameters=True,
         connect_args={**arguments, "command_timeout": settings.database_statement_timeout + 1},
     )
+    ask_before_use(engine.sync_engine, patience=settings.database_connect_timeout)
+    leave_read_only_servers(engine.sync_engine)
     checkout_timeout = settings.database_pool_timeout + settings.database_connect_timeout
     if exports_spans():
         trace_statements(engine.sync_engine)

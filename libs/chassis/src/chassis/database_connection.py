@@ -88,6 +88,11 @@ def tls(url: str) -> Unverified | ssl.SSLContext:
         if root is not None:
             raise DatabaseUrlError(f"has an sslrootcert, which sslmode={mode} would not look at: say verify-full")
         return unverified
+    if mode == "verify-ca" and root in (None, _SYSTEM):
+        raise DatabaseUrlError(
+            "has sslmode=verify-ca and no sslrootcert of your own, so whoever has a certificate of any authority could "
+            "be the server: say verify-full"
+        )
     try:
         context = ssl.create_default_context(cafile=None if root in (None, _SYSTEM) else root)
     except (OSError, ssl.SSLError) as error:

@@ -8,10 +8,12 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import ExecutionContext
+
+from chassis.tracing import fail as say_failed
 
 _MAX_TEXT: Final = 2_000
 _tracer = trace.get_tracer("taskwire.database")
@@ -48,8 +50,7 @@ def trace_statements(engine: Engine) -> None:
     def fail(context: ExceptionContext) -> None:
         executed = context.execution_context
         if executed is not None and (span := open_spans.pop(executed, None)) is not None:
-            # The name alone: the message may quote what was written.
-            span.set_status(StatusCode.ERROR, type(context.original_exception).__name__)
+            say_failed(span, context.original_exception)
             span.end()
 
     event.listen(engine, "before_cursor_execute", begin)

@@ -17,9 +17,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.gaps import add_gap_table, load_ledger, store_ledger
 from chassis.logging import get_logger
+from chassis.metrics import with_series
 from task_events import TaskEvent
 
-_received = Counter("taskwire_inbox_events_total", "Events received, by what became of them", ["verdict"])
 _missing = Counter("taskwire_inbox_missing_versions_total", "Versions of a task that were skipped over")
 _recovered = Counter("taskwire_inbox_recovered_versions_total", "Missing versions that arrived after all")
 _logger = get_logger(__name__)
@@ -150,6 +150,11 @@ async def _track_gaps(connection: AsyncConnection, received: list[ReceivedEvent]
         tracked.append(ReceivedEvent(event, receipt))
     await store_ledger(connection, ledger)
     return tracked
+
+
+_received = with_series(
+    Counter("taskwire_inbox_events_total", "Events received, by what became of them", ["verdict"]), *Verdict
+)
 
 
 def report_received(item: ReceivedEvent) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,7 @@ _UNMATCHED: Final = "unmatched"
 _METHODS: Final = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 _OTHER_METHOD: Final = "_OTHER"
 """As OpenTelemetry calls it in `http.request.method`."""
+_BROKEN_OFF: Final = 500
 _QUIET_PATHS: Final = ("/health/", "/metrics", *SIDECAR_PREFIXES)
 
 _requests = Histogram(
@@ -43,6 +45,7 @@ outbound_calls = Counter(
     "taskwire_outbound_calls_total", "Calls that left this process, by outcome", ["call", "outcome"]
 )
 breaker_state = Gauge("taskwire_breaker_state", "State of a circuit breaker: 0 closed, 1 half open, 2 open", ["call"])
+_build = Gauge("taskwire_build_info", "1, with the version that runs", ["version"])
 
 _logger = get_logger(__name__)
 metrics_router = APIRouter(include_in_schema=False)
@@ -52,6 +55,26 @@ metrics_router = APIRouter(include_in_schema=False)
 def metrics() -> Response:
     """Give all metrics in the Prometheus text format."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def show_version(version: str) -> None:
+    """Say which version runs, so that figures can be told apart by it."""
+    _build.labels(version).set(1)
+
+
+def with_series(counter: Counter, *values: str) -> Counter:
+    """Begin the series of a counter that has one label at 0.
+
+    Prometheus sees how much a series grows from its first sample on: without these, whatever came before the first
+    scrape is in no rate and in no alert.
+
+    Args:
+        counter: With one label.
+        values: All there are of it.
+    """
+    for value in values:
+        counter.labels(value)
+    return counter
 
 
 class ObservedMiddleware:
@@ -77,9 +100,11 @@ class ObservedMiddleware:
         with _in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, send_and_note)
-            except Exception:  # the last door: whatever it is, the caller gets our error shape
+            except Exception as error:  # the last door: whatever it is, the caller gets our error shape
                 _logger.exception("request failed", method=scope["method"], route=route_of(scope))
                 if status:
+                    # An answer that breaks off is a failure, whatever it began with; unless it is the caller who left.
+                    status = status if isinstance(error, ClientDisconnect) else _BROKEN_OFF
                     raise
                 await internal_error_response()(scope, receive, send_and_note)
             finally:

@@ -6,11 +6,14 @@ Every service owns one database and has its revisions in its own package, `<pack
 import asyncio
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
 from io import StringIO
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
@@ -25,9 +28,23 @@ _LOCK_POLL = 0.2
 _LOCK_TIMEOUT = 3.0
 """Seconds. Who waits for a table's lock stops everybody who comes after; statements without a transaction, such as
 CREATE INDEX CONCURRENTLY, stop nobody and may wait."""
+_IDLE_TIMEOUT = 60.0
+"""Seconds. Between two statements of a revision is nothing to wait for: who is frozen there gives its locks back."""
 _ATTEMPTS = 10
 _BETWEEN_ATTEMPTS = 2.0
-_LOCK_NOT_AVAILABLE = "55P03"
+_LOCKED_OUT = ("55P03", "40P01")  # not to be had in time, or only by whom we keep from going on
+_KEEPS_NEWER = "keeps_newer"
+# What the role, the database or a provider limits is meant for services: an index takes what it takes. And PostgreSQL
+# looks after us, as a migration that was killed would work on, and keep those who come after it from taking their turn.
+_OF_SESSION = text(
+    """
+    SELECT set_config(name, value, false) FROM pg_settings JOIN (
+        VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
+               ('idle_session_timeout', '0'), ('client_connection_check_interval', '5s'),
+               ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3')
+    ) AS ours (name, value) USING (name)
+    """
+)
 _ALEMBICS_OWN = re.compile(r"^(CREATE TABLE|INSERT INTO|UPDATE) alembic_version\b.*?;$", re.DOTALL | re.MULTILINE)
 _logger = get_logger(__name__)
 
@@ -53,25 +70,36 @@ def alembic_config(package: str, database_url: str = "") -> Config:
 
 
 def upgrade(package: str, database_url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision`; does nothing when it is there.
+    """Bring the schema to `revision`; does nothing when it is there, or at a revision that this code does not know.
 
+    The latter is how a release before starts on the schema of one that was given up: it can run on it, and must.
     A lock that is not to be had in time is given up, so that those behind it get on, and asked for again.
     """
+    config = alembic_config(package, database_url)
+    config.attributes[_KEEPS_NEWER] = True
+    _until_locks_are_had(partial(command.upgrade, config, revision))
+
+
+def downgrade(package: str, database_url: str, revision: str) -> None:
+    """Take the schema back to `revision` (`base` for none); locks as above.
+
+    Raises:
+        alembic.util.CommandError: The schema is at a revision that this code does not know.
+    """
+    _until_locks_are_had(partial(command.downgrade, alembic_config(package, database_url), revision))
+
+
+def _until_locks_are_had(migrate: Callable[[], None]) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            command.upgrade(alembic_config(package, database_url), revision)
+            migrate()
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
+            if getattr(error.orig, "sqlstate", None) not in _LOCKED_OUT or attempt == _ATTEMPTS:
                 raise
             _logger.warning("a lock was not to be had; the revision is tried again", attempt=attempt)
             time.sleep(_BETWEEN_ATTEMPTS)
         else:
             return
-
-
-def downgrade(package: str, database_url: str, revision: str) -> None:
-    """Take the schema back to `revision` (`base` for none)."""
-    command.downgrade(alembic_config(package, database_url), revision)
 
 
 def rendered(package: str, revision: str) -> str:
@@ -96,7 +124,8 @@ def run_environment(metadata: MetaData) -> None:
 
 
 async def _run(database_url: str, metadata: MetaData) -> None:
-    arguments = connect_arguments(database_url, timeout=10, limits={"lock_timeout": _LOCK_TIMEOUT})
+    limits = {"lock_timeout": _LOCK_TIMEOUT, "idle_in_transaction_session_timeout": _IDLE_TIMEOUT}
+    arguments = connect_arguments(database_url, timeout=10, limits=limits, application_name="migrate")
     engine = create_async_engine(driver_url(database_url), poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:
@@ -106,11 +135,16 @@ async def _run(database_url: str, metadata: MetaData) -> None:
 
 
 def _migrate(connection: Connection, metadata: MetaData) -> None:
+    connection.execute(_OF_SESSION)
+    connection.commit()
     _take_turn(connection)
     # Each revision is a transaction of its own, or several where it makes an index CONCURRENTLY.
     context.configure(
         connection=connection, target_metadata=metadata, compare_type=True, transaction_per_migration=True
     )
+    if context.config.attributes.get(_KEEPS_NEWER) and (newer := _not_known(connection, context.script)):
+        _logger.warning("the schema is newer than this code, which runs on it as it is", revision=newer)
+        return
     with context.begin_transaction():
         context.run_migrations()
 
@@ -120,10 +154,24 @@ def _take_turn(connection: Connection) -> None:
 
     Asks again and again: who waits inside PostgreSQL holds a snapshot, which CREATE INDEX CONCURRENTLY waits for.
     """
+    told = False
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
         connection.rollback()
+        if not told:
+            told = True
+            _logger.info("another migration is under way; this one waits for its end")
         time.sleep(_LOCK_POLL)
     connection.commit()
+
+
+def _not_known(connection: Connection, scripts: ScriptDirectory) -> str | None:
+    applied = MigrationContext.configure(connection).get_current_revision()
+    connection.rollback()
+    return applied if applied is not None and applied not in _revisions(scripts) else None
+
+
+def _revisions(scripts: ScriptDirectory) -> set[str]:
+    return {script.revision for script in scripts.walk_revisions()}
 
 
 def missing_revision(package: str, applied: str | None) -> str | None:
@@ -133,5 +181,4 @@ def missing_revision(package: str, applied: str | None) -> str | None:
     """
     scripts = ScriptDirectory.from_config(alembic_config(package))
     head = scripts.get_current_head()
-    known = {script.revision for script in scripts.walk_revisions()}
-    return head if applied != head and (applied is None or applied in known) else None
+    return head if applied != head and (applied is None or applied in _revisions(scripts)) else None

@@ -17,6 +17,7 @@ from tenacity.wait import wait_base
 from chassis.metrics import breaker_state, outbound_calls
 
 T = TypeVar("T")
+_OUTCOMES: Final = ("ok", "error", "timeout", "refused", "cancelled")
 _STATE_VALUES: Final = {STATE_CLOSED: 0, STATE_HALF_OPEN: 1, STATE_OPEN: 2}
 
 
@@ -86,6 +87,8 @@ class ResilientCall:
         self._breaker = CircuitBreaker(
             failure_threshold=policy.failure_threshold, recovery_timeout=policy.recovery_timeout, name=policy.name
         )
+        for outcome in _OUTCOMES:  # so that the first failure is one more than none
+            outbound_calls.labels(policy.name, outcome)
         breaker_state.labels(policy.name).set_function(lambda: _STATE_VALUES[self._breaker.state])
 
     @property

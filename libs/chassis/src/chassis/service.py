@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib import metadata
 from typing import NoReturn, TypeVar
 
 import httpx2
@@ -27,7 +28,7 @@ from chassis.identity.tokens import KeySource, SharedSecret, TokenAuthenticator,
 from chassis.limits import BodyLimitMiddleware
 from chassis.logging import configure_logging, get_logger
 from chassis.methods import MethodsMiddleware
-from chassis.metrics import ObservedMiddleware, metrics_router
+from chassis.metrics import ObservedMiddleware, metrics_router, show_version
 from chassis.migrations import upgrade
 from chassis.openapi import DescribedService
 from chassis.paths import API_PREFIX
@@ -78,6 +79,7 @@ def create_service(
         in `app.state.authenticators`, and an `AccountGate` in `app.state.account_gate`.
     """
     name = package.replace("_", "-")
+    show_version(metadata.version(name))
     limits = _rate_limits(settings, package)
     app = DescribedService(
         title=title,
@@ -209,7 +211,7 @@ def run_service(
     if command in more:
         more[command](settings)
         return
-    provider = configure_tracing(name)
+    provider = configure_tracing(name, metadata.version(name))
     try:
         serve(create_app(settings), settings)
     finally:

@@ -22,7 +22,8 @@ from chassis.consumer import Effect, EventConsumer, KeepFailed, Record
 from chassis.database import Database
 from chassis.limits import MAX_EVENTS_PER_DELIVERY
 from chassis.logging import get_logger
-from chassis.sidecar import refuse_all_but_the_sidecar
+from chassis.metrics import with_series
+from chassis.sidecar import Status, refuse_all_but_the_sidecar
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
 TASKS_ROUTE: Final = "/events/tasks/bulk"
@@ -30,7 +31,9 @@ TASKS_ROUTE: Final = "/events/tasks/bulk"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_deliveries = Counter("taskwire_event_deliveries_total", "Events delivered by the sidecar, by answer", ["status"])
+_deliveries = with_series(
+    Counter("taskwire_event_deliveries_total", "Events delivered by the sidecar, by answer", ["status"]), *Status
+)
 _batch_size = Histogram(
     "taskwire_event_batch_size", "Events in one bulk delivery", buckets=(1, 2, 5, 10, 20, 50, MAX_EVENTS_PER_DELIVERY)
 )

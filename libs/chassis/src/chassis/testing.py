@@ -48,10 +48,11 @@ MORNING: Final = datetime(2026, 3, 1, 8, 30, 0, 123456, tzinfo=UTC)
 """When tasks are created in tests, unless they say otherwise."""
 _DELIVERIES: Final = 30
 _BETWEEN_DELIVERIES: Final = 0.2
-_REFUSED_URL: Final = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
+REFUSED_URL: Final = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
+"""Where nothing listens."""
 
 
-def settings_for(settings_class: type[SettingsT], database_url: str = _REFUSED_URL, **more: object) -> SettingsT:
+def settings_for(settings_class: type[SettingsT], database_url: str = REFUSED_URL, **more: object) -> SettingsT:
     """Make the settings of a service under test.
 
     Args:

@@ -6,16 +6,17 @@ the same, so logs and events can be joined.
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import Span as WritableSpan
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -59,13 +60,16 @@ class WithoutCredentials(SpanProcessor):
                 span.set_attribute(name, shown)
 
 
-def configure_tracing(service: str) -> TracerProvider:
+def configure_tracing(service: str, version: str) -> TracerProvider:
     """Install the tracer provider of this process; call once, before the first request.
 
-    `OTEL_SERVICE_NAME` overrides `service`, as the OpenTelemetry specification has it.
+    `OTEL_SERVICE_NAME` overrides `service`, `OTEL_RESOURCE_ATTRIBUTES` all else that is said of this process, as the
+    OpenTelemetry specification has it.
     """
-    resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
-    provider = TracerProvider(resource=resource)
+    instance = f"{socket.gethostname()}-{os.getpid()}"
+    ours = Resource({SERVICE_VERSION: version, SERVICE_INSTANCE_ID: instance})
+    named = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service)})
+    provider = TracerProvider(resource=ours.merge(named))
     provider.add_span_processor(WithoutCredentials())
     if exports_spans():
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -123,11 +127,34 @@ def detached_span(
     try:
         yield span
     except Exception as error:
-        span.record_exception(error)
-        span.set_status(StatusCode.ERROR)
+        fail(span, error)
         raise
     finally:
         span.end()
+
+
+def fail(span: Span, error: BaseException) -> None:
+    """Say that what a span stands for failed, and with which error; its message may quote what was written."""
+    span.set_attribute("error.type", type(error).__name__)
+    span.set_status(StatusCode.ERROR, type(error).__name__)
+
+
+def of_message(
+    operation: Literal["publish", "process"], *, topic: str, event_id: str, event_type: str
+) -> dict[str, AttributeValue]:
+    """Give what OpenTelemetry has one say of a message and its CloudEvent.
+
+    Not the record's key: of an account event it may name somebody, and spans outlive an account.
+    """
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": "send" if operation == "publish" else operation,
+        "messaging.destination.name": topic,
+        "messaging.message.id": event_id,
+        "cloudevents.event_id": event_id,
+        "cloudevents.event_type": event_type,
+    }
 
 
 @contextmanager
@@ -161,5 +188,5 @@ def joint_span(name: str, spans: Sequence[Span]) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            joint.set_status(StatusCode.ERROR, type(error).__name__)  # its message may quote what was written
+            fail(joint, error)
             raise

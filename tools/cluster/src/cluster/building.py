@@ -3,26 +3,23 @@
 import json
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from cluster.programs import BUILD_FLAGS, MODULES, Program, Programs, found, missing
 from devstack.daprd_binary import MODULE as DAPRD_MODULE
-from devstack.daprd_build import failure, go_environment, target_platform
 from devstack.failures import ProvisionError
 from devstack.filelock import exclusive, held
+from devstack.go_build import GoProgram, Progress, compile_program, failure, go_environment, target_platform
 from devstack.go_toolchain import ensure_go
 
 FREE_BYTES_NEEDED: Final = 8 * 1024**3
 _BUILD_TIMEOUT: Final = 3 * 3600.0
 _DOWNLOAD_TIMEOUT: Final = 1800.0
-_LOWEST_PRIORITY: Final = 19
+_UNDO: Final = "Undo local changes in tools/cluster"
 _SOURCES: Final = MODULES / "crds"
-
-Progress = Callable[[str], None]
 
 
 def ensure(wanted: Iterable[Program], cache: Path, progress: Progress) -> Programs:
@@ -71,38 +68,13 @@ def module_directory(module: str, cache: Path, progress: Progress) -> Path:
         check=False,
     )
     if answer.returncode != 0:
-        raise _failure(f"the files of {module} could not be had", answer.stdout + answer.stderr)
+        raise failure(answer.stdout + answer.stderr, f"the files of {module} could not be had", _UNDO)
     return Path(json.loads(answer.stdout)["Dir"])
 
 
 def _build(go: Path, program: Program, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="building-", dir=destination.parent) as temporary:
-        fresh = Path(temporary) / program.name
-        command = [str(go), "build", *BUILD_FLAGS, "-ldflags", program.linker_flags, "-o", str(fresh), program.package]
-        done = subprocess.run(  # noqa: S603
-            [*_politely(), *command],
-            cwd=program.source,
-            env=go_environment(*target_platform()),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_TIMEOUT,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise _failure(f"{program.name} could not be built", done.stderr)
-        fresh.replace(destination)
-
-
-def _politely() -> list[str]:
-    """A build of many minutes yields to everything else on the machine."""
-    nice = shutil.which("nice")
-    return [] if nice is None else [nice, "-n", str(_LOWEST_PRIORITY)]
-
-
-def _failure(what: str, output: str) -> ProvisionError:
-    return failure(output, what, "Undo local changes in tools/cluster")
+    built = GoProgram(program.name, program.source, program.package, BUILD_FLAGS, program.linker_flags, _UNDO)
+    compile_program(go, built, destination, timeout=_BUILD_TIMEOUT)
 
 
 def _require_space(cache: Path) -> None:

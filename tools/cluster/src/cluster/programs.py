@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from devstack.daprd_build import target_platform
+from devstack.go_build import target_platform
 
 MODULES: Final = Path(__file__).resolve().parents[2]
 """Our Go modules lie side by side in `tools/cluster`; the tool only ever runs from the checkout."""

@@ -6,25 +6,24 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from testcontainers.compose import DockerCompose
+from typing_extensions import override
 
-from containers.composition import override
-from containers.docker import absent, docker, docker_command, last_line, logs
+from containers.composition import override as override_file
+from containers.docker import INSTALL, absent, docker, logs
 from containers.endings import Endings
 from containers.environment import complete, read, required_variables
-from containers.images import COMPOSE_FILE
+from containers.project import LostPortError, Project
 from containers.spans import SpanReader
 from devstack.databases import accepts_connections
 from devstack.failures import ProvisionError
 from devstack.kafka import answers
-from devstack.layout import HOST, REPOSITORY, Ports
+from devstack.layout import HOST, Ports
 from devstack.leaks import Leak, LeakedSecretsError, find
 from devstack.polling import until
 from devstack.ports import free_base
@@ -32,18 +31,19 @@ from devstack.postgres import PostgresServer
 from devstack.probe import http_status
 from devstack.services import MANY_REQUESTS, SERVICES, Service
 from devstack.sidecar import APP_HEALTH_PATH, HEALTH_PATH
-from devstack.tokens import make_token
+from devstack.stack_secrets import StackSecrets
 
 _OK: Final = range(200, 300)
 _COMMAND: Final = 120.0
 _PATIENCE: Final = 300.0
 _POLL: Final = 0.1
 _TAIL: Final = 30
+_ATTEMPTS: Final = 3
 _PORTS_OF_A_PREFIX: Final = 100
 _ALL: Final = 10_000_000
 
 
-class ContainerStack:
+class ContainerStack(StackSecrets):
     """One project of Compose; ends with its block, volumes and all."""
 
     def __init__(self, *, spans: Callable[[bytes], None] | None = None) -> None:
@@ -52,13 +52,15 @@ class ContainerStack:
         Args:
             spans: Called, in a thread, with each OTLP request body that a service or a sidecar exports.
         """
+        super().__init__()
         self._home = Path(tempfile.mkdtemp(prefix="taskwire-containers-"))
-        self._base = free_base()
-        self._project = f"{self._home.name.lower()}"
+        self._base = 0
+        self._name = self._home.name.lower()
         self._settings = self._home / "compose.env"
-        self._endings = Endings(self._project, self._home / "events.log")
+        self._override = self._home / "override.yml"
+        self._project = Project(self._override, self._settings)
+        self._endings = Endings(self._name, self._home / "events.log")
         self._ids: dict[str, str] = {}
-        self._must_not_log: dict[str, str] = {}
         self._reader = SpanReader(self._home / "spans", spans) if spans is not None else None
         self._services = {service.name: service for service in SERVICES}
         self._sidecars = {service.sidecar: service for service in SERVICES}
@@ -70,30 +72,13 @@ class ContainerStack:
             ProvisionError: It did not come up; what the containers said last is in its notes.
         """
         if (why := absent()) is not None:
-            raise ProvisionError("the stack of containers cannot be started", why, "See docs/docker.md")
-        self._write_settings()
-        self._compose = DockerCompose(
-            REPOSITORY,
-            compose_file_name=[str(COMPOSE_FILE), str(self._home / "override.yml")],
-            env_file=[str(self._settings)],
-            docker_command_path=docker_command()[0],
-        )
+            shutil.rmtree(self._home)
+            raise ProvisionError("the stack of containers cannot be started", why, INSTALL)
         try:
-            with self._no_other_settings():
-                self._compose.start()
-                containers = self._compose.get_containers(include_all=True)
-        except subprocess.CalledProcessError as error:
-            failure = ProvisionError(
-                "the stack of containers did not come up",
-                last_line((error.stderr or b"").decode(errors="replace")),
-                "make images or make images-local builds what is missing",
-            )
-            for line in self._last_words():
-                failure.add_note(line)
+            self._start()
+        except BaseException:  # also Ctrl-C: containers do not end with who started them
             self._end()
-            raise failure from error
-        self._endings.start()
-        self._ids = {str(container.Service): str(container.ID) for container in containers}
+            raise
         if self._reader is not None:
             self._reader.start()
         return self
@@ -104,11 +89,11 @@ class ContainerStack:
         Raises:
             LeakedSecretsError: Some part has logged a secret; not when the block failed already.
         """
-        secrets = self.secrets()
-        with self._no_other_settings():
-            self._compose.stop(down=False)
-        leaks = self._leaks(secrets)
-        self._end()
+        try:
+            self._project.stop(down=False)
+            leaks = self.leaks()
+        finally:
+            self._end()
         if leaks and kind is None:
             raise LeakedSecretsError(leaks)
 
@@ -142,24 +127,25 @@ class ContainerStack:
         """Every part there is."""
         return ["postgres", "kafka", *self._services, *self._sidecars]
 
-    def token(self, user: str, roles: Sequence[str] = (), lifetime: int = 3600) -> str:
-        """A token the services of this stack accept."""
-        token = make_token(read(self._settings)["TOKEN_SECRET"], user, roles, lifetime)
-        self.must_not_log(token.partition(".")[2], f"a token of {user}")
-        return token
+    @override
+    def signing_secret(self) -> str:
+        """What tokens of this stack are signed with."""
+        return read(self._settings)["TOKEN_SECRET"]
 
-    def must_not_log(self, secret: str, what: str) -> None:
-        """Have this stack fail at its end if some part has logged this."""
-        self._must_not_log[secret] = what
-
-    def secrets(self) -> Mapping[str, str]:
-        """What no part may log, with a name for each."""
+    @override
+    def own_secrets(self) -> Mapping[str, str]:
+        """What the stack locks its data and its parts with, and a name for each."""
         known = read(self._settings)
-        return {**self._must_not_log, **{known[name]: _words_for(name) for name in required_variables()}}
+        return {known[name]: _words_for(name) for name in required_variables()}
 
     def leaks(self) -> list[Leak]:
         """Where some part has logged a secret until now."""
-        return self._leaks(self.secrets())
+        secrets = self.secrets()
+        return [
+            leak
+            for name, container in self._ids.items()
+            for leak in find(name, logs(container, _ALL).encode(), secrets)
+        ]
 
     def pid(self, name: str) -> int:
         """Process id of a part that runs, on this machine."""
@@ -239,9 +225,27 @@ class ContainerStack:
         headers = {"dapr-api-token": self.environment(name)["DAPR_API_TOKEN"]}
         return await http_status(self.ports.dapr_http(service.index), HEALTH_PATH, headers) in _OK
 
+    def _start(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._base = free_base()
+            self._write_settings()
+            try:
+                self._project.start()
+                break
+            except LostPortError:
+                if attempt == _ATTEMPTS:
+                    raise
+                self._project.stop()
+            except ProvisionError as error:
+                for line in self._last_words():
+                    error.add_note(line)
+                raise
+        self._endings.start()
+        self._ids = {str(one.Service): str(one.ID) for one in self._project.get_containers(include_all=True)}
+
     def _write_settings(self) -> None:
         settings = {
-            "COMPOSE_PROJECT_NAME": self._project,
+            "COMPOSE_PROJECT_NAME": self._name,
             "TASKWIRE_PORT_PREFIX": str(self._base // _PORTS_OF_A_PREFIX),
             **MANY_REQUESTS,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
@@ -250,28 +254,11 @@ class ContainerStack:
         self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         complete(self._settings)
         spans = self._reader.directory if self._reader is not None else None
-        (self._home / "override.yml").write_text(override(self.ports, spans))
-
-    @contextlib.contextmanager
-    def _no_other_settings(self) -> Iterator[None]:
-        """Compose prefers our environment to the file of this stack: it shall not find the same names there."""
-        names = read(self._settings).keys() & os.environ.keys()
-        hidden = {name: os.environ.pop(name) for name in names}
-        try:
-            yield
-        finally:
-            os.environ.update(hidden)
-
-    def _leaks(self, secrets: Mapping[str, str]) -> list[Leak]:
-        return [
-            leak
-            for name, container in self._ids.items()
-            for leak in find(name, logs(container, _ALL).encode(), secrets)
-        ]
+        self._override.write_text(override_file(self.ports, spans))
 
     def _last_words(self) -> list[str]:
-        with self._no_other_settings(), contextlib.suppress(subprocess.CalledProcessError):
-            containers = self._compose.get_containers(include_all=True)
+        with contextlib.suppress(ProvisionError):
+            containers = self._project.get_containers(include_all=True)
             states = [f"{c.Service} is {c.State} {c.Health or ''} {c.ExitCode}" for c in containers]
             unwell = [c for c in containers if c.Health == "unhealthy" or (c.State == "exited" and c.ExitCode)]
             return [*states, *(line for c in unwell for line in logs(str(c.ID), _TAIL).splitlines())]
@@ -279,11 +266,12 @@ class ContainerStack:
 
     def _end(self) -> None:
         self._endings.stop()
-        with self._no_other_settings():
-            self._compose.stop()
-        if self._reader is not None:
-            self._reader.stop()
-        shutil.rmtree(self._home, ignore_errors=True)
+        try:
+            self._project.stop()
+        finally:
+            if self._reader is not None:
+                self._reader.stop()
+            shutil.rmtree(self._home, ignore_errors=True)
 
     def _state(self, name: str) -> str:
         return self._inspect(name, "{{.State.Status}}")

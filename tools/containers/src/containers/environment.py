@@ -5,16 +5,24 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from dotenv import dotenv_values
+
 from containers.images import COMPOSE_FILE
 from devstack.credentials import write_private
 
 _REQUIRED: Final = re.compile(r"\$\{(\w+):\?")
+_ANY: Final = re.compile(r"\$\{(\w+)")
 _BYTES: Final = 32
 
 
 def required_variables() -> list[str]:
     """Variables without which Compose starts nothing, in alphabetical order."""
     return sorted(set(_REQUIRED.findall(COMPOSE_FILE.read_text())))
+
+
+def variables() -> set[str]:
+    """Every variable that docker-compose.yml knows."""
+    return set(_ANY.findall(COMPOSE_FILE.read_text()))
 
 
 def complete(file: Path) -> list[str]:
@@ -32,8 +40,5 @@ def complete(file: Path) -> list[str]:
 
 
 def read(file: Path) -> dict[str, str]:
-    """The variables of such a file; empty ones are as good as missing, for Compose too."""
-    if not file.exists():
-        return {}
-    pairs = (line.partition("=") for line in file.read_text().splitlines() if not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
+    """The variables of such a file, without their quotes; empty ones are as good as missing, for Compose too."""
+    return {name: value for name, value in dotenv_values(file, interpolate=False).items() if value}

@@ -5,6 +5,7 @@ used as they are. Each has the same program in the same version and, of the publ
 use.
 """
 
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -66,12 +67,7 @@ def make_stand_ins(cache: Path, console: Console) -> None:
 
 
 def _python(context: Path, _: Path) -> None:
-    if shutil.which("mmdebstrap") is None:
-        raise ProvisionError(
-            "a stand-in for the Python image could not be made",
-            "mmdebstrap is not installed",
-            "apt-get install mmdebstrap, on Debian or Ubuntu; elsewhere pull the image from a registry",
-        )
+    _require_debian()
     # The mirrors this machine itself uses, with their security updates.
     sources = [path for path in _SOURCES if path.exists()]
     root = context / "root.tar"
@@ -88,6 +84,17 @@ def _python(context: Path, _: Path) -> None:
         ],
         timeout=_BOOTSTRAP_TIMEOUT,
     )
+
+
+def _require_debian() -> None:
+    what, elsewhere = "a stand-in for the Python image could not be made", "elsewhere pull the image from a registry"
+    if shutil.which("mmdebstrap") is None:
+        raise ProvisionError(what, "mmdebstrap is not installed", f"apt-get install mmdebstrap, on Debian; {elsewhere}")
+    # Of another release the same sources would give another Python, under a tag that says otherwise.
+    release = platform.freedesktop_os_release()
+    if release.get("VERSION_CODENAME") != _SUITE:
+        why = f"it is made of the packages of Debian {_SUITE}, and this machine has {release.get('PRETTY_NAME')}"
+        raise ProvisionError(what, why, f"Use a machine with Debian {_SUITE}; {elsewhere}")
 
 
 def _uv(context: Path, cache: Path) -> None:

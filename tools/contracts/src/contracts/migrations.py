@@ -37,10 +37,20 @@ _NOT_OURS: Final[Mapping[str, str]] = {
 """Rules of squawk that do not apply, and why."""
 _OWN: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "rows-in-one-transaction": (
-        re.compile(r"^(UPDATE|DELETE)\b", re.IGNORECASE),
+        # By itself, in a common table expression, or in a block of code.
+        re.compile(r"^(UPDATE|DELETE|MERGE)\b|^(WITH|DO)\b.*\b(UPDATE|DELETE|MERGE)\b", re.IGNORECASE | re.DOTALL),
         "holds the lock of every row it changes until it ends: change them in batches, outside of the migration",
     ),
     "lock-table": (re.compile(r"^LOCK\b", re.IGNORECASE), "keeps the release before from writing"),
+    "table-written-anew": (
+        re.compile(r"^(CLUSTER|VACUUM\b.*\bFULL|REINDEX\b(?!.*\bCONCURRENTLY))\b", re.IGNORECASE | re.DOTALL),
+        "keeps everybody from the table as long as it takes",
+    ),
+    "truncate": (re.compile(r"^TRUNCATE\b", re.IGNORECASE), "the release before misses the rows"),
+    "drops-what-is-called": (
+        re.compile(r"^DROP\s+(FUNCTION|PROCEDURE|ROUTINE|VIEW|MATERIALIZED|SEQUENCE|TYPE|SCHEMA)\b", re.IGNORECASE),
+        "the release before may call it",
+    ),
 }
 _NOTE: Final = re.compile(r"^\s*--")
 
@@ -109,7 +119,9 @@ def unexplained(found: Sequence[Breach], exceptions: Sequence[Explained]) -> lis
     accepted = {(one.revision, one.rule): one.statements for one in exceptions}
     left = [str(one) for one in found if counts[one.revision, one.rule] > accepted.get((one.revision, one.rule), 0)]
     stale = [key for key, number in accepted.items() if counts[key] < number]
-    return left + [f"{revision}: {rule} is accepted more often than it is found" for revision, rule in stale]
+    left += [f"{revision}: {rule} is accepted more often than it is found" for revision, rule in stale]
+    entries = Counter((one.revision, one.rule) for one in exceptions)
+    return left + [f"{revision}: {rule} is accepted twice" for (revision, rule), n in entries.items() if n > 1]
 
 
 def _squawk(revision: str, sql: str) -> list[Breach]:

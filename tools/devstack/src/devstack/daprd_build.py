@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import platform
 import queue
 import re
 import shutil
@@ -11,13 +10,14 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
 from devstack.failures import ProvisionError
+from devstack.go_build import Progress, failure, go_environment, target_platform
 from devstack.go_toolchain import ensure_go
 from devstack.process import Command
 
@@ -25,31 +25,7 @@ WHAT: Final = "daprd could not be built"
 _OTHERWISE: Final = "Undo local changes in tools/daprd, or point DAPRD at a daprd binary"
 FREE_BYTES_NEEDED: Final = 3 * 1024**3
 _PROGRESS_INTERVAL: Final = 3.0
-_LINES_SHOWN: Final = 5
-_ARCHITECTURES: Final = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _BUILD_FLAGS: Final = ("-mod=readonly", "-trimpath", "-buildvcs=false", "-modcacherw")
-
-_DISK = ("no space left on device", "disk quota exceeded")
-_MEMORY = ("signal: killed", "cannot allocate memory")
-_TAMPERED = ("checksum mismatch", "SECURITY ERROR")
-_NETWORK = (
-    "dial tcp",
-    "no such host",
-    "server misbehaving",
-    "i/o timeout",
-    "TLS handshake",
-    "connection refused",
-    "connection reset",
-    "network is unreachable",
-    "proxyconnect",
-    "bad gateway",
-    "Bad Gateway",
-    "Service Unavailable",
-    "unexpected EOF",
-    "module lookup disabled",
-)
-
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -71,23 +47,6 @@ class _Tally:
         if self.packages == 0:
             return f"building daprd: {self.modules} modules downloaded"
         return f"building daprd: {self.packages} packages compiled of about 1,500"
-
-
-def target_platform() -> tuple[str, str]:
-    """GOOS and GOARCH of this machine.
-
-    Raises:
-        ProvisionError: The native stack is not made for it.
-    """
-    system, machine = platform.system(), platform.machine()
-    architecture = _ARCHITECTURES.get(machine.lower())
-    if system != "Linux" or architecture is None:
-        raise ProvisionError(
-            WHAT,
-            f"the native stack runs on Linux on x86-64 or ARM64, and this is {system} on {machine}",
-            "Point DAPRD at a daprd binary for this machine, or use a Linux machine",
-        )
-    return "linux", architecture
 
 
 def source_key(module: Path) -> str:
@@ -141,19 +100,6 @@ def _arguments(module: Path, output: Path) -> list[str]:
     return ["build", "-v", *_BUILD_FLAGS, "-ldflags", f"-s -w {stamp}".strip(), "-o", str(output), "."]
 
 
-def go_environment(goos: str, goarch: str) -> dict[str, str]:
-    """The caller's environment (proxy settings above all) with Go's own choices fixed."""
-    return {
-        **os.environ,
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "",
-        "CGO_ENABLED": "0",  # no C compiler on a fresh machine
-        "GOOS": goos,
-        "GOARCH": goarch,
-    }
-
-
 def _places(scratch: Path, temporary: Path) -> dict[str, str]:
     return {
         "GOPATH": str(scratch / "path"),
@@ -189,7 +135,7 @@ def _run(command: list[str], directory: Path, environment: dict[str, str], progr
         process.kill()
         raise
     if process.returncode != 0:
-        raise failure("\n".join(tally.tail))
+        raise failure("\n".join(tally.tail), WHAT, _OTHERWISE)
 
 
 def _lines(stream: IO[str]) -> Iterator[str | None]:
@@ -213,41 +159,3 @@ def _lines(stream: IO[str]) -> Iterator[str | None]:
         if time.monotonic() >= due:
             yield None
             due = time.monotonic() + _PROGRESS_INTERVAL
-
-
-def failure(output: str, what: str = WHAT, otherwise: str = _OTHERWISE) -> ProvisionError:
-    """Tells from go's words which kind of failure it was; the first kind that fits wins.
-
-    Args:
-        output: What go said.
-        what: What failed.
-        otherwise: What to do when it was no kind that is known.
-    """
-    lines = [line for line in output.splitlines() if line.strip()]
-
-    def said(words: tuple[str, ...]) -> str | None:
-        return next((line.strip() for line in reversed(lines) if any(word in line for word in words)), None)
-
-    if line := said(_DISK):
-        return ProvisionError(
-            what,
-            f"the disk is full ({line})",
-            "Make room, or set TASKWIRE_CACHE to a directory on a larger disk",
-        )
-    if line := said(_TAMPERED):
-        return ProvisionError(
-            what, f"a module is not the one recorded in go.sum ({line})", "Do not go on; try another network"
-        )
-    if line := said(_MEMORY):
-        return ProvisionError(what, f"memory ran out ({line})", "Close other programs and try again")
-    if line := said(_NETWORK):
-        return ProvisionError(
-            what,
-            f"its modules could not be downloaded ({line})",
-            "Check the network and the proxy settings (GOPROXY, HTTPS_PROXY), then try again",
-        )
-    return ProvisionError(
-        what,
-        "go said: " + " | ".join(line.strip() for line in lines[-_LINES_SHOWN:]),
-        otherwise,
-    )

@@ -16,7 +16,6 @@ _PATIENCE: Final = 30.0
 _POLL: Final = 0.1
 _TIMEOUT: Final = 10.0
 _SHORT: Final = 16
-_HINT: Final = "Look at make status and make logs SERVICE="
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Demo:
         user: Who acts.
         token: Their token.
         token_command: What a person types to get one.
+        hint: Where to look when a step fails; the name of the service is put behind it.
     """
 
     console: Console
@@ -36,6 +36,7 @@ class Demo:
     user: str
     token: str
     token_command: str
+    hint: str = "Look at make status and make logs SERVICE="
 
     def play(self) -> None:
         """Tell it from start to end.
@@ -95,7 +96,7 @@ class Demo:
                 raise ProvisionError(
                     f"{service} did not show both changes",
                     f"after {_PATIENCE:.0f} s there is {seen}",
-                    f"{_HINT}{service}",
+                    f"{self.hint}{service}",
                 )
             time.sleep(_POLL)
 
@@ -110,10 +111,13 @@ class Demo:
                 answer: Json = json.load(response)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            raise _failed(service, f"{method} {url} was answered {error.code}: {text}") from error
+            raise self._failed(service, f"{method} {url} was answered {error.code}: {text}") from error
         except (OSError, ValueError) as error:
-            raise _failed(service, f"{method} {url} got no usable answer ({error})") from error
+            raise self._failed(service, f"{method} {url} got no usable answer ({error})") from error
         return answer
+
+    def _failed(self, service: str, why: str) -> ProvisionError:
+        return ProvisionError("the demo stopped", why, f"{self.hint}{service}")
 
     def _scene(self, title: str, command: str) -> None:
         self.console.say()
@@ -122,7 +126,3 @@ class Demo:
 
     def _result(self, text: str) -> None:
         self.console.say(f"    {text}")
-
-
-def _failed(service: str, why: str) -> ProvisionError:
-    return ProvisionError("the demo stopped", why, f"{_HINT}{service}")

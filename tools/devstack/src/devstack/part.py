@@ -53,7 +53,7 @@ class PartSpec:
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace: float = 10.0
-    start_deadline: float = 60.0
+    start_deadline: float = 180.0
 
 
 class PartObserver(Protocol):

@@ -13,6 +13,8 @@ from devstack.layout import HOST, Ports
 # Most systems hand out 32768-60999 to outgoing connections; below it nobody takes a port behind our back.
 _FREE_RANGE: Final = range(20_000, 32_000, 100)
 _ATTEMPTS: Final = 200
+_LAST_OFFSET: Final = 60
+"""Of the ports of a stack, from its base."""
 
 
 def bindable(port: int) -> bool:
@@ -45,7 +47,20 @@ def require_free(wanted: Mapping[str, int], base: int) -> None:
             )
 
 
-def free_base(last_offset: int = 60) -> int:
+def free_port() -> int:
+    """A port that is free, picked at random from those that no whole stack picks.
+
+    Raises:
+        ProvisionError: None was found.
+    """
+    candidates = [base + offset for base in _FREE_RANGE for offset in range(_LAST_OFFSET + 1, _FREE_RANGE.step)]
+    for port in random.sample(candidates, _ATTEMPTS):
+        if bindable(port):
+            return port
+    raise _nothing_free()
+
+
+def free_base(last_offset: int = _LAST_OFFSET) -> int:
     """A port base whose ports are all free, picked at random so that stacks started together differ.
 
     Raises:
@@ -55,9 +70,13 @@ def free_base(last_offset: int = 60) -> int:
     for base in candidates:
         if all(bindable(base + offset) for offset in range(last_offset + 1)):
             return base
-    raise ProvisionError(
+    raise _nothing_free()
+
+
+def _nothing_free() -> ProvisionError:
+    return ProvisionError(
         "no free ports were found",
-        f"every range tried between {_FREE_RANGE.start} and {_FREE_RANGE.stop} has a port taken",
+        f"every one tried between {_FREE_RANGE.start} and {_FREE_RANGE.stop} is taken",
         "Stop stacks that are no longer needed (make down)",
     )
 

@@ -18,7 +18,9 @@ from devstack.process import Command, run
 
 SUPERUSER: Final = "postgres"
 MAJOR: Final = 18
+_BUILTIN_LOCALES: Final = 17
 _INITDB_TIMEOUT: Final = 120.0
+_VERSION_TIMEOUT: Final = 30.0
 _ORPHANS_TIMEOUT: Final = 5.0
 _INHERITED: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -47,12 +49,14 @@ class PostgresServer:
         port: TCP port on the loopback address.
         password: Password of the superuser.
         settings: Settings on top of `SETTINGS`.
+        programs: Where PostgreSQL's programs are, when not in the wheel.
     """
 
     directory: Path
     port: int
     password: str
     settings: Mapping[str, str]
+    programs: Path | None = None
 
     def prepare(self) -> None:
         """Create the data directory where there is none.
@@ -63,10 +67,10 @@ class PostgresServer:
         version = self.directory / "PG_VERSION"
         if not version.exists():
             self._initialise()
-        elif (found := version.read_text().strip()) != str(MAJOR):
+        elif (found := version.read_text().strip()) != str(self._major()):
             raise ProvisionError(
                 "PostgreSQL cannot be started",
-                f"the data in {self.directory} were written by PostgreSQL {found}, this is {MAJOR}",
+                f"the data in {self.directory} were written by PostgreSQL {found}, this is {self._major()}",
                 "Run make reset (deletes the data of this stack), or choose another TASKWIRE_HOME",
             )
 
@@ -121,8 +125,11 @@ class PostgresServer:
 
     def _initdb(self, directory: Path, password_file: Path) -> None:
         options = ["--username", SUPERUSER, "--auth", "scram-sha-256", "--pwfile", str(password_file)]
-        options += ["--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin"]
-        options += ["--builtin-locale", "C.UTF-8", "--no-instructions"]
+        options += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
+        if self._major() >= _BUILTIN_LOCALES:
+            options += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        else:
+            options += ["--lc-ctype", "C.UTF-8"]
         if self.settings.get("fsync") == "off":
             options.append("--no-sync")
         try:
@@ -133,13 +140,40 @@ class PostgresServer:
             raise _initdb_failed(_reason(done.stdout))
 
     def _identity(self) -> Identity | None:
-        return unprivileged(self.directory, binaries() / "postgres")
+        return unprivileged(self.directory, self._programs() / "postgres")
+
+    def _programs(self) -> Path:
+        return self.programs or binaries()
+
+    def _major(self) -> int:
+        return MAJOR if self.programs is None else major_of(self.programs)
 
     def _command(self, program: str, *arguments: str) -> Command:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         # A locale of the caller's that the wheel does not know would stop it.
         environment |= {"LC_ALL": "C", "TZ": "UTC"}
-        return Command([str(binaries() / program), *arguments], environment, Path("/"), self._identity())
+        return Command([str(self._programs() / program), *arguments], environment, Path("/"), self._identity())
+
+
+def major_of(programs: Path) -> int:
+    """Ask which PostgreSQL programs are of.
+
+    Raises:
+        ProvisionError: There are none.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603
+            [str(programs / "postgres"), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_TIMEOUT,
+            check=True,
+        )
+        return int(done.stdout.split()[2].split(".")[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise ProvisionError(
+            f"there is no PostgreSQL in {programs}", str(error), "Install one: apt-get install postgresql"
+        ) from error
 
 
 def binaries() -> Path:

@@ -6,14 +6,16 @@ from typing import Final
 
 from devstack.layout import HOST
 
-_TIMEOUT: Final = 2.0
+_PATIENCE: Final = 2.0
 _STATUS_FIELD: Final = 1
 
 
-async def http_status(port: int, path: str, headers: Mapping[str, str] | None = None) -> int | None:
-    """Status of a GET on a loopback port; None when there is no answer within two seconds."""
+async def http_status(
+    port: int, path: str, headers: Mapping[str, str] | None = None, *, patience: float = _PATIENCE
+) -> int | None:
+    """Status of a GET on a loopback port; None when there is no answer within `patience` seconds."""
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(patience):
             return await _ask(port, path, headers or {})
     except (OSError, TimeoutError, ValueError, IndexError, asyncio.IncompleteReadError):
         return None

@@ -34,6 +34,9 @@ class RunningStack(Protocol):
     def part_names(self) -> Sequence[str]:
         """Every part there is."""
 
+    def signing_secret(self) -> str:
+        """What tokens of this stack are signed with."""
+
     def token(self, user: str, roles: Sequence[str] = (), lifetime: int = 3600) -> str:
         """A token the services of this stack accept."""
 

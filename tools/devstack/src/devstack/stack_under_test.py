@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import psutil
+from typing_extensions import override
 
 from devstack import control
 from devstack.commands import settings
@@ -25,8 +26,8 @@ from devstack.leaks import Leak, LeakedSecretsError, find_in_logs
 from devstack.polling import until
 from devstack.ports import free_base
 from devstack.process import Command, log_tail, popen, signal_group
+from devstack.stack_secrets import StackSecrets
 from devstack.state import RUNNING, PartReport, StackReport, read_report
-from devstack.tokens import make_token
 
 # The first stack ever on a machine builds daprd.
 _START_DEADLINE: Final = 1_200.0
@@ -36,6 +37,8 @@ _CONTROL_DEADLINE: Final = 300.0
 _POLL: Final = 0.05
 _TAIL: Final = 30
 _ATTEMPTS: Final = 3
+_COVERAGE: Final = "COV"
+"""How the variables begin by which coverage measures the processes that a test starts."""
 
 
 _SECRET_VARIABLE: Final = re.compile(r"(SECRET|PASSWORD|TOKEN|_KEYS?)$")
@@ -43,7 +46,7 @@ _OURS: Final = ("TASKWIRE_", "DAPR_", "APP_")
 _SHORTEST_SECRET: Final = 16
 
 
-class StackUnderTest:
+class StackUnderTest(StackSecrets):
     """One stack, run by a supervisor process of its own; ends with this process at the latest."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -52,10 +55,10 @@ class StackUnderTest:
         Args:
             environment: Settings that differ from our own environment's, for the stack and its services.
         """
+        super().__init__()
         self._environment = dict(environment or {})
         self._home = Path(tempfile.mkdtemp(prefix="taskwire-stack-"))
         self._supervisor: subprocess.Popen[bytes] | None = None
-        self._secrets: dict[str, str] = {}
         self.layout = self._layout()
 
     def __enter__(self) -> Self:
@@ -127,23 +130,22 @@ class StackUnderTest:
         """Every part there is."""
         return list(self.report["parts"])
 
-    def token(self, user: str, roles: Sequence[str] = (), lifetime: int = 3600) -> str:
-        """A token the services of this stack accept."""
+    @override
+    def signing_secret(self) -> str:
+        """What tokens of this stack are signed with.
+
+        Raises:
+            ProvisionError: It never started.
+        """
         credentials = Credentials.load(self.layout.credentials_file)
         if credentials is None:
             raise ProvisionError("no token can be made", "the stack never started", "Start it first")
-        token = make_token(credentials.auth_secret, user, roles, lifetime)
-        # Whole or without its signature, it must not be logged; its first part is the same for all of them.
-        self.must_not_log(token.partition(".")[2], f"a token of {user}")
-        return token
+        return credentials.auth_secret
 
-    def must_not_log(self, secret: str, what: str) -> None:
-        """Have this stack fail at its end if some part has logged this."""
-        self._secrets[secret] = what
-
-    def secrets(self) -> Mapping[str, str]:
-        """What no part may log, with a name for each: what the stack locks its data with, and what tests added."""
-        known = dict(self._secrets)
+    @override
+    def own_secrets(self) -> Mapping[str, str]:
+        """What the stack locks its data and its parts with, and a name for each."""
+        known: dict[str, str] = {}
         credentials = Credentials.load(self.layout.credentials_file)
         if credentials is not None:
             known[credentials.auth_secret] = "TASKWIRE_AUTH_HS256_SECRET"
@@ -272,7 +274,9 @@ class StackUnderTest:
             "TASKWIRE_ENV_FILE": os.devnull,
         }
         argv = [sys.executable, "-m", "devstack", "run"]
-        self._supervisor = popen(Command(argv, {**os.environ, **chosen}, REPOSITORY), self._log)
+        # What services execute is measured by their own tests; to measure it here, too, would slow them all down.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_COVERAGE)}
+        self._supervisor = popen(Command(argv, inherited | chosen, REPOSITORY), self._log)
 
     def _came_up(self) -> bool:
         deadline = time.monotonic() + _START_DEADLINE

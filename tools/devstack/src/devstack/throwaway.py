@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import shutil
 import signal
 import subprocess
@@ -34,7 +35,10 @@ _ATTEMPTS: Final = 3
 
 
 class ThrowawayPostgres:
-    """A PostgreSQL server in a temporary directory that goes away with this process."""
+    """A PostgreSQL server in a temporary directory that goes away with this process.
+
+    With `TASKWIRE_TEST_POSTGRES`, the directory of its programs, it is that one and not the wheel's.
+    """
 
     def __init__(self, settings: Mapping[str, str] = THROWAWAY) -> None:
         """Prepare it.
@@ -88,7 +92,10 @@ class ThrowawayPostgres:
         return self._process.pid
 
     def _server(self, port: int) -> PostgresServer:
-        return PostgresServer(self._directory / "data", port, uuid.uuid4().hex, self._settings)
+        programs = os.environ.get("TASKWIRE_TEST_POSTGRES")
+        return PostgresServer(
+            self._directory / "data", port, uuid.uuid4().hex, self._settings, Path(programs) if programs else None
+        )
 
     def _stop(self) -> None:
         if self._process is None:

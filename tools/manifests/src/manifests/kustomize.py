@@ -5,14 +5,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from devstack.daprd_build import go_environment, target_platform
 from devstack.failures import ProvisionError
 from devstack.filelock import exclusive
+from devstack.go_build import GoProgram, Progress, compile_program
 from devstack.go_toolchain import ensure_go
 
 MODULE: Final = Path(__file__).resolve().parents[3] / "kustomize"
@@ -25,8 +24,7 @@ _TOOLCHAIN: Final = MODULE.with_name("daprd")
 _ANSWER_TIMEOUT: Final = 20
 _BUILD_TIMEOUT: Final = 900
 _RENDER_TIMEOUT: Final = 120
-
-Progress = Callable[[str], None]
+_FLAGS: Final = ("-mod=readonly", "-modcacherw", "-trimpath", "-buildvcs=false")
 
 
 @dataclass(frozen=True)
@@ -104,32 +102,8 @@ def _pinned() -> str:
 
 def _build(cache: Path, destination: Path, progress: Progress) -> None:
     go = ensure_go(_TOOLCHAIN, cache, progress)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tmp-", dir=destination.parent) as temporary:
-        fresh = Path(temporary) / "kustomize"
-        environment = {
-            **go_environment(*target_platform()),
-            "GOFLAGS": "-mod=readonly -modcacherw",
-            "GOPATH": f"{temporary}/path",
-            "GOMODCACHE": f"{temporary}/modules",
-            "GOCACHE": f"{temporary}/build",
-        }
-        flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
-        done = subprocess.run(  # noqa: S603
-            [str(go), "build", *flags, "-o", str(fresh), _PACKAGE],
-            cwd=MODULE,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_TIMEOUT,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ProvisionError(
-                "kustomize could not be built", "; ".join(_last_lines(done.stderr)), "Install kustomize 5 or kubectl"
-            )
-        fresh.replace(destination)
-
-
-def _last_lines(output: str) -> Iterator[str]:
-    yield from output.strip().splitlines()[-3:]
+    kustomize = GoProgram("kustomize", MODULE, _PACKAGE, _FLAGS, "-s -w", "Install kustomize 5 or kubectl")
+    # Nothing else here is made of the same packages, so none is kept.
+    with tempfile.TemporaryDirectory(prefix="kustomize-", dir=cache) as scratch:
+        places = {"GOPATH": f"{scratch}/path", "GOMODCACHE": f"{scratch}/modules", "GOCACHE": f"{scratch}/build"}
+        compile_program(go, kustomize, destination, timeout=_BUILD_TIMEOUT, places=places)

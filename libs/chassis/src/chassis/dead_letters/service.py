@@ -23,6 +23,7 @@ from chassis.errors import ApiError, NotFoundError
 from chassis.identity import Principal
 from chassis.inbox import ReceivedEvent, report_received
 from chassis.logging import get_logger
+from chassis.metrics import with_series
 from chassis.pagination import Page, cut_page, decode_cursor
 from task_events import InvalidEventError, TaskEvent, parse_task_event
 
@@ -32,7 +33,10 @@ Apply = Callable[[AsyncSession, TaskEvent], Awaitable[ReceivedEvent]]
 _ATTEMPTS: Final = 3
 """Failed attempts after which an event is given up; between them are the 3 s of `components/resiliency.yaml`."""
 _UNEXPLAINED: Final = "unknown: the sidecar gave it up; the event can be read, and no failure of it was noted"
-_letters = Counter("taskwire_dead_letters_total", "Dead letters, by what was done with them", ["outcome"])
+_letters = with_series(
+    Counter("taskwire_dead_letters_total", "Dead letters, by what was done with them", ["outcome"]),
+    *("stored", "redriven", "failed_again", "discarded"),
+)
 _logger = get_logger(__name__)
 
 

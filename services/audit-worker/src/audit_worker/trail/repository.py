@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
@@ -18,12 +18,15 @@ from task_events import utc_text
 # The clock of the database, read under the lock: one clock for all replicas, never behind the entry before.
 _LOCK_HEAD: Final = text("SELECT sequence, hash, clock_timestamp() FROM chain_head WHERE id = 1 FOR UPDATE")
 _HEAD: Final = text("SELECT sequence, hash FROM chain_head WHERE id = 1")
-# One statement, one parameter for all rows: its text, and so its plan, is the same for every size of a batch.
+# One statement, one parameter for all rows: its text, and so its plan, is the same for every size of a batch. Columns
+# by name: one that a later release adds gets its default, and not the NULL of a row that does not know it.
+_COLUMNS: Final = ", ".join(field.name for field in fields(NewEntry))
 _APPEND: Final = text(
-    """
+    f"""
     WITH moved AS (UPDATE chain_head SET sequence = :sequence, hash = :hash WHERE id = 1)
-    INSERT INTO audit_entries SELECT * FROM jsonb_populate_recordset(NULL::audit_entries, CAST(:rows AS jsonb))
-    """
+    INSERT INTO audit_entries ({_COLUMNS})
+    SELECT {_COLUMNS} FROM jsonb_populate_recordset(NULL::audit_entries, CAST(:rows AS jsonb))
+    """  # noqa: S608  (names of fields in this code)
 )
 _VERSIONS_TAKEN: Final = text(
     """

@@ -44,7 +44,8 @@ class KeyUses:
         """Write what was noted; all of it stays when the database is away."""
         if not self._at and not self._digests:
             return
-        uses, digests = list(self._at.items()), list(self._digests.values())
+        # In one order at every replica: two that write the same rows would wait for each other otherwise.
+        uses, digests = list(self._at.items()), sorted(self._digests.values(), key=lambda fresh: fresh.public_id)
         async with database.session() as session:
             keys = ApiKeyRepository(session)
             if uses:

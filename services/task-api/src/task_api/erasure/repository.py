@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -28,7 +28,13 @@ _CONFIRM: Final = text(
     ON CONFLICT DO NOTHING
     """
 )
-_OPEN: Final = text("SELECT id FROM account_erasures WHERE erased_at IS NULL ORDER BY requested_at LIMIT :limit")
+_OPEN: Final = text(
+    """
+    SELECT requested_at, id FROM account_erasures
+    WHERE erased_at IS NULL AND (requested_at, id) > (CAST(:at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY requested_at, id LIMIT :limit
+    """
+)
 _TAKE: Final = text(
     """
     SELECT number, subject, engagements, corr_id, requested_at, attempt,
@@ -98,6 +104,16 @@ _DIGESTS: Final = text(
 )
 
 
+class Place(NamedTuple):
+    """Where an erasure stands among all of them."""
+
+    requested_at: datetime
+    erasure_id: UUID
+
+
+BEFORE_ALL: Final = Place(datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+
 @dataclass(frozen=True)
 class OpenErasure:
     """An erasure that goes on, held by the transaction.
@@ -158,9 +174,10 @@ class ErasureRepository:
         values = {"id": erasure_id, "digest": digest, "service": service, "confirmed_at": confirmed_at}
         return bool((await (await self._session.connection()).execute(_CONFIRM, values)).rowcount)
 
-    async def open_ids(self, limit: int) -> Sequence[UUID]:
-        """Give erasures that go on, oldest first."""
-        return list(await (await self._session.connection()).scalars(_OPEN, {"limit": limit}))
+    async def open_after(self, place: Place, limit: int) -> Sequence[Place]:
+        """Give erasures that go on, oldest first, of those behind a place among them."""
+        values = {"at": place.requested_at, "id": place.erasure_id, "limit": limit}
+        return [Place(*row) for row in await (await self._session.connection()).execute(_OPEN, values)]
 
     async def take(self, erasure_id: UUID) -> OpenErasure | None:
         """Hold an erasure; None when it is done or another replica holds it."""

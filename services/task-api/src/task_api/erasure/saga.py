@@ -25,7 +25,7 @@ from chassis.correlation import correlated, new_id
 from chassis.database import Database
 from chassis.logging import get_logger
 from chassis.periodic import repeating
-from task_api.erasure.repository import ErasureRepository, OpenErasure
+from task_api.erasure.repository import BEFORE_ALL, ErasureRepository, OpenErasure, Place
 from task_api.erasure.service import CONSUMERS, Asked, request_event
 from task_api.erasure.steps import STEPS
 from task_api.outbox.service import Outbox
@@ -65,24 +65,27 @@ class Saga:
     outbox: Outbox
     pace: Pace
     _alarmed: dict[UUID, float] = field(default_factory=dict)
+    _looked_at: Place = BEFORE_ALL
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Drive them on in the background."""
         return repeating("drive-erasures", _LOOK_EVERY, self.turn)
 
     async def turn(self) -> None:
-        """Take each open erasure as far as it goes now."""
+        """Take open erasures as far as they go now: the next ones each time, so that none waits for those that wait."""
         await self._observe()
         async with self.database.session() as session:
-            open_ids = await ErasureRepository(session).open_ids(_AT_ONCE)
-        for erasure_id in open_ids:
+            found = await ErasureRepository(session).open_after(self._looked_at, _AT_ONCE)
+        self._looked_at = found[-1] if len(found) == _AT_ONCE else BEFORE_ALL
+        for _, erasure_id in found:
             with correlated(corr_id=f"erasure-{erasure_id}", request_id=new_id()):
                 try:
                     while await self._advance(erasure_id):
                         pass
                 except Exception:  # one that fails must not keep the others waiting
                     _logger.exception("an erasure could not be driven on", erasure=str(erasure_id))
-        self._alarmed = {key: value for key, value in self._alarmed.items() if key in open_ids}
+        warned_since = time.monotonic() - _ALARM_EVERY
+        self._alarmed = {key: at for key, at in self._alarmed.items() if at > warned_since}
 
     async def _observe(self) -> None:
         try:

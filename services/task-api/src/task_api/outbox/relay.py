@@ -27,9 +27,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from chassis.database import Database, DatabaseUnavailableError
 from chassis.logging import get_logger
+from chassis.metrics import with_series
 from chassis.periodic import repeating
 from chassis.publisher import Publisher, PublishError, RefusedError
-from chassis.tracing import detached_span, exports_spans, joint_span, traceparent_of
+from chassis.tracing import detached_span, exports_spans, joint_span, of_message, traceparent_of
 from task_api.outbox.repository import OutboxRepository, Postponed, Unsent
 from task_events import EncodedEvent, encode_stored_event
 from task_events.topics import TASKS_TOPIC
@@ -41,7 +42,9 @@ _OBSERVE_INTERVAL: Final = 1.0
 _LONGEST_PASS: Final = 0.5  # what a relay that dies has sent in it is sent again
 _GRACE: Final = 2.5  # on top of the publish timeout: closing what hangs takes up to 2 s
 
-_published = Counter("taskwire_outbox_published_total", "Events published, by result", ["result"])
+_published = with_series(
+    Counter("taskwire_outbox_published_total", "Events published, by result", ["result"]), "ok", "refused", "unknown"
+)
 _publish_duration = Histogram("taskwire_outbox_publish_seconds", "Time of one bulk publish, whatever its result")
 _leader = Gauge("taskwire_outbox_relay_leader", "1 while this process is the relay that publishes")
 _backlog_size = Gauge("taskwire_outbox_backlog_events", "Events committed and not known to be in Kafka")
@@ -266,7 +269,7 @@ def _producer_span(row: Unsent) -> AbstractContextManager[Span]:
         f"publish {row.topic}",
         traceparent=row.traceparent,
         kind=SpanKind.PRODUCER,
-        attributes={"messaging.system": "kafka", "messaging.message.id": str(row.id)},
+        attributes=of_message("publish", topic=row.topic, event_id=str(row.id), event_type=row.type),
     )
 
 

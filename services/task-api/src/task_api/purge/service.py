@@ -12,6 +12,7 @@ from prometheus_client import Counter as Metric
 
 from chassis.database import Database
 from chassis.logging import get_logger
+from chassis.metrics import with_series
 from chassis.periodic import repeating
 from task_api.purge.repository import PARTS, PurgeRepository
 from task_api.tasks.retention import Retention
@@ -20,7 +21,10 @@ _BATCH: Final = 200
 _PARTS_AT_ONCE: Final = 1000
 _INTERVAL: Final = 600.0
 
-_purged = Metric("taskwire_purged_rows_total", "Rows that were deleted for good after their retention", ["table"])
+_purged = with_series(
+    Metric("taskwire_purged_rows_total", "Rows that were deleted for good after their retention", ["table"]),
+    *(*PARTS, "tasks"),
+)
 _logger = get_logger(__name__)
 
 

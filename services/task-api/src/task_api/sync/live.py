@@ -6,6 +6,7 @@ cursor, and only once its reader has taken what it read before, so nothing is ev
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
@@ -176,6 +177,7 @@ class LiveFeed:
         while True:
             if not self._subscriptions:
                 self._seen = None
+                _held_back.set(math.nan)  # nobody looks, so nobody knows
                 self._woken.clear()
                 await self._woken.wait()
                 continue

@@ -11,12 +11,23 @@ _TASKS: Final = (
     "id, title, description, priority, due_at, completed, completed_at, tags, position, parent_id, recurrence,"
     " series_id, version, created_at, updated_at, deleted_at"
 )
+# What of a key is its secret, or a hash of it, is in another table.
+_KEYS: Final = (
+    "id, name, scopes, prefix, last_characters, created_at, expires_at, rotated_at, overlap_ends_at, last_used_at,"
+    " revoked_at"
+)
+_MEMBERSHIPS: Final = (
+    "(SELECT member.engagement_id AS id, member.user_id, engagement.name, member.role, member.joined_at"
+    " FROM engagement_members AS member JOIN engagements AS engagement ON engagement.id = member.engagement_id) AS m"
+)
 # Name in the document → table, whose rows are whose, and what of them is told. Of feeds no token is stored.
 _SOURCES: Final = {
     "tasks": ("tasks", "owner_id", _TASKS),
     "comments": ("comments", "author_id", "id, task_id, body, version, created_at, edited_at"),
     "completions": ("completions", "owner_id", "id, task_id, series_id, title, completed_at, reopened_at"),
     "calendar_feeds": ("calendar_feeds", "owner_id", "id, name, created_at, token_created_at"),
+    "engagements": (_MEMBERSHIPS, "user_id", "id, name, role, joined_at"),
+    "api_keys": ("api_keys", "owner_id", _KEYS),
 }
 PARTS: Final = tuple(_SOURCES)
 

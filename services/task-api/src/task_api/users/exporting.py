@@ -21,6 +21,7 @@ _CHUNK: Final = 250
 _ELSEWHERE: Final = {
     "audit_entries": "GET /api/v1/audit/entries of audit-worker",
     "notifications": "GET /api/v1/notifications of notifier",
+    "tasks_of_engagements": "GET /api/v1/tasks/export?engagement_id={id} of task-api",
 }
 
 

@@ -91,9 +91,10 @@ async def patch_profile(
     dependencies=[Depends(get_transfer, scope="request")],
 )
 async def export_account(user: ProfileRead, export: Export) -> StreamingResponse:
-    """Give profile, tasks (deleted ones, too), comments, completions and calendar feeds of the caller in one file.
+    """Give all that is the caller's in one file: profile, tasks, deleted ones too, comments, completions and the rest.
 
-    Of calendar feeds it has no tokens. What other services hold is at the addresses that it names.
+    The rest are calendar feeds and API keys, without their secrets, and the engagements that the caller is a member
+    of. What other services hold, and the tasks of engagements, are at the addresses that it names.
     """
     headers = {
         "Content-Disposition": 'attachment; filename="taskwire-account.json"',

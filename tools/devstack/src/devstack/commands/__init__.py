@@ -24,6 +24,7 @@ _HOMES: Final[Mapping[str, str]] = {
     "wait": "operate",
     "status": "look",
     "logs": "look",
+    "psql": "psql",
     "token": "act",
     "demo": "act",
     "dlq": "dead_letters",

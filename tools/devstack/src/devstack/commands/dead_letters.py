@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from devstack.commands.act import secret
@@ -21,7 +23,20 @@ _REASON_WIDTH: Final = 90
 
 
 def dlq(layout: Layout, options: argparse.Namespace, _: Console) -> int:
-    """List open letters, or show, redrive or discard those that were named; 1 when a redrive failed."""
+    """Look at the dead letters of the stack that `make up` has started, and settle them."""
+    return settle(options, partial(_desk, layout))
+
+
+def settle(options: argparse.Namespace, desk_of: Callable[[str], DeadLetterDesk]) -> int:
+    """List open letters, or show, redrive or discard those that were named; 1 when a redrive failed.
+
+    Args:
+        options: What was chosen: service, id, redrive, discard, note; empty for what was not.
+        desk_of: Gives the desk of a consumer, by its name.
+
+    Raises:
+        ProvisionError: Something else was chosen than there is, or the consumer refused.
+    """
     services = [options.service] if options.service else list(_CONSUMERS)
     chosen = [name for name in ("id", "redrive", "discard") if getattr(options, name)]
     if chosen and not options.service:
@@ -29,7 +44,10 @@ def dlq(layout: Layout, options: argparse.Namespace, _: Console) -> int:
     if len(chosen) > 1:
         names = " and ".join(name.upper() for name in chosen)
         raise ProvisionError("one thing at a time", f"{names} were given", _example(chosen[0]))
-    desks = {name: _desk(layout, name) for name in services}
+    for name in services:
+        if name not in _CONSUMERS:
+            raise ProvisionError(f"{name!r} has no dead letters", f"these have: {', '.join(_CONSUMERS)}", "Name one")
+    desks = {name: desk_of(name) for name in services}
     if not chosen:
         for name, desk in desks.items():
             _print_list(name, desk)
@@ -89,9 +107,12 @@ def _desk(layout: Layout, service: str) -> DeadLetterDesk:
     report = read_report(layout)
     if report is None or report["state"] != RUNNING:
         raise ProvisionError("the dead letters are in a running stack", f"none runs in {layout.home}", "make up")
-    if service not in _CONSUMERS:
-        raise ProvisionError(f"{service!r} has no dead letters", f"these have: {', '.join(_CONSUMERS)}", "Name one")
-    return DeadLetterDesk(report["services"][service]["url"], make_token(secret(layout), _OPERATOR, ["admin"]))
+    return desk(report["services"][service]["url"], secret(layout))
+
+
+def desk(url: str, signing_secret: str) -> DeadLetterDesk:
+    """The desk of a consumer, with a token of an operator."""
+    return DeadLetterDesk(url, make_token(signing_secret, _OPERATOR, ["admin"]))
 
 
 def _example(action: str) -> str:

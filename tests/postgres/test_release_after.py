@@ -1,0 +1,53 @@
+"""This release on the schema of the next one: what the rule of migrations lets a revision add is in nobody's way."""
+
+import asyncpg
+import pytest
+from tests.postgres.stories import story_of_a_task, story_of_events
+
+from audit_worker.app import create_app as create_audit_worker
+from audit_worker.settings import AuditWorkerSettings
+from chassis.migrations import upgrade
+from chassis.testing import bearer, serving, settings_for
+from devstack.databases import CONNECT_TIMEOUT, quoted
+from devstack.throwaway import DatabaseFactory
+from notifier.app import create_app as create_notifier
+from notifier.settings import NotifierSettings
+from task_api.app import create_app
+from task_api.settings import TaskApiSettings
+
+TABLES = "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+
+
+async def let_the_next_release_add_to_every_table(url: str) -> None:
+    connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
+    for table in await connection.fetch(TABLES):
+        added = "ADD COLUMN may_be_null text, ADD COLUMN has_a_default text NOT NULL DEFAULT 'x'"
+        await connection.execute(f"ALTER TABLE {quoted(table['name'])} {added}")
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+
+
+async def test_tasks_are_made_changed_and_listed(databases: DatabaseFactory) -> None:
+    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+        await let_the_next_release_add_to_every_table(url)
+        nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
+        async with serving(create_app(settings_for(TaskApiSettings, url, **nobody))) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            await story_of_a_task(client)
+            for path, body in (("engagements", {"name": "x"}), ("api-keys", {"name": "x", "scopes": ["tasks:read"]})):
+                made = await client.post(f"/api/v1/{path}", json=body, headers=bearer("alice"))
+                assert made.status_code == 201, made.text
+
+
+@pytest.mark.parametrize("module", ["audit_worker", "notifier"])
+async def test_events_are_taken(databases: DatabaseFactory, module: str) -> None:
+    async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
+        await let_the_next_release_add_to_every_table(url)
+        app = (
+            create_audit_worker(settings_for(AuditWorkerSettings, url))
+            if module == "audit_worker"
+            else create_notifier(settings_for(NotifierSettings, url))
+        )
+        async with serving(app) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            await story_of_events(client)
