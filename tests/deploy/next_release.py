@@ -95,6 +95,11 @@ def build_images(images: Sequence[str]) -> list[str]:
     return [_build(image, service) for image in images for service in SERVICES if f"/{service}:" in image]
 
 
+def remove_images(images: Sequence[str]) -> None:
+    """Take them out of the machine's Docker again."""
+    docker("image", "rm", "--force", *images, timeout=_ANSWER_WITHIN)
+
+
 def _build(image: str, service: str) -> str:
     question = _WHERE.format(package=service.replace("-", "_"))
     answer = docker("run", "--rm", "--entrypoint", "python", image, "-c", question, timeout=_ANSWER_WITHIN)

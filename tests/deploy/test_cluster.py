@@ -129,7 +129,9 @@ def _delete(kubectl: Kubectl, pod: Manifest) -> None:
 def _load(node: Node, wanted: Sequence[str], say: Say) -> None:
     if absent := [image for image in wanted if not _in_docker(image)]:
         pytest.skip(f"NOT CHECKED in a cluster: Docker has no {', '.join(absent)}; make images-local makes them")
-    node.load_from_docker([*wanted, *next_release.build_images(wanted)])
+    following = next_release.build_images(wanted)
+    node.load_from_docker([*wanted, *following])
+    next_release.remove_images(following)
     (sidecar,) = (image for image in wanted if "daprd" in image)
     say(f"Dapr's control plane {control_plane.version()} ready after {control_plane.install(node, sidecar, say):.1f} s")
 
