@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from tests.deploy.cluster_under_test import OVERLAY, Deployed, deploy, images, r
 from tests.deploy.disturbing import Disturber
 from tests.deploy.entrances import NAMESPACE, SERVICES, Forwards, NodePorts
 from tests.deploy.rendering import Renderer
-from tests.deploy.retrying import PATIENCE
+from tests.deploy.retrying import ONE_ATTEMPT, PATIENCE
 from tests.deploy.rolling import Disturbance, Load, Say, roll, table
 from tests.deploy.telling import TOLD
 
@@ -153,6 +154,8 @@ async def test_updates_and_kills_lose_double_and_reorder_nothing(disturber: Dist
     disturbances = [
         Disturbance(name, service, partial(do, service)) for service in SERVICES for name, do in kinds.items()
     ]
+    # A pod that was killed answers nothing, not even that it is gone: who asked it waits for as long as an attempt takes.
+    disturbances = [replace(one, settles=ONE_ATTEMPT + 1) if "kill" in one.name else one for one in disturbances]
     load = Load(deployed.urls["task-api"], deployed.token, _RATE)
     result = await roll(load, disturbances, deployed.databases, Topic(deployed.kafka, random.Random(7)), say)  # noqa: S311
     say(f"\n{table(result)}\n")
