@@ -154,7 +154,7 @@ async def test_updates_and_kills_lose_double_and_reorder_nothing(disturber: Dist
     disturbances = [
         Disturbance(name, service, partial(do, service)) for service in SERVICES for name, do in kinds.items()
     ]
-    # A pod that was killed answers nothing, not even that it is gone: who asked it waits for as long as an attempt takes.
+    # A killed pod answers nothing, not even that it is gone: who asked it waits for as long as an attempt takes.
     disturbances = [replace(one, settles=ONE_ATTEMPT + 1) if "kill" in one.name else one for one in disturbances]
     load = Load(deployed.urls["task-api"], deployed.token, _RATE)
     result = await roll(load, disturbances, deployed.databases, Topic(deployed.kafka, random.Random(7)), say)  # noqa: S311
