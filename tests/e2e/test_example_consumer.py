@@ -18,7 +18,7 @@ from tests.e2e.coming_back import PATIENCE
 
 from devstack.polling import within
 from task_events.examples import example_events, stored
-from task_events.topics import TASKS_TOPIC
+from task_events.topics import TASKS_PARTITIONS, TASKS_TOPIC
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
@@ -86,8 +86,20 @@ class Consumer:
 
 
 @pytest.fixture
-def consumer(stack: "RunningStack", tmp_path: Path) -> Consumer:
-    return Consumer(tmp_path, ["--brokers", stack.kafka])
+async def consumer(stack: "RunningStack", tmp_path: Path) -> Consumer:
+    """The example as a consumer that has read what there is: the thousands of events that other tests have left."""
+    consumer = Consumer(tmp_path, ["--brokers", stack.kafka])
+    reader: AIOKafkaConsumer[bytes, bytes] = AIOKafkaConsumer(
+        bootstrap_servers=stack.kafka, group_id=consumer.group, enable_auto_commit=False
+    )
+    await reader.start()
+    try:
+        partitions = [TopicPartition(TASKS_TOPIC, number) for number in range(TASKS_PARTITIONS)]
+        reader.assign(partitions)
+        await reader.commit(await reader.end_offsets(partitions))
+    finally:
+        await reader.stop()
+    return consumer
 
 
 @asynccontextmanager

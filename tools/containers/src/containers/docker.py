@@ -10,9 +10,7 @@ from typing import Final
 
 from devstack.failures import ProvisionError
 
-INSTALL: Final = (
-    "Install Docker (on Debian: apt-get install docker.io docker-compose) and start it; DOCKER names another program"
-)
+INSTALL: Final = "Install Docker with Compose 2.17 or newer and start it (docs/docker.md); DOCKER names another program"
 _ANSWER_TIMEOUT: Final = 20.0
 _LOGS_TIMEOUT: Final = 120.0
 _TAIL: Final = 20
