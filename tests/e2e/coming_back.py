@@ -23,7 +23,10 @@ class ComingBack(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self) -> None:
-        self._inner = httpx2.AsyncHTTPTransport()
+        # A connection for each request: one that was kept is closed by the server after 5 s, perhaps in the moment in
+        # which a machine that stood still sends on it (docs/graceful-stop.md).
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=0)
+        self._inner = httpx2.AsyncHTTPTransport(limits=limits)
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
