@@ -94,6 +94,10 @@ test-pooler: prepare ## The tests of the services, through PgBouncer in transact
 	@TASKWIRE_TEST_POOLER=1 $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
 		services libs/chassis/tests/test_database.py
 
+test-postgres: prepare ## The tests of the services on another PostgreSQL, from 15 on: POSTGRES=/usr/lib/postgresql/15/bin
+	@TASKWIRE_TEST_POSTGRES=$(POSTGRES) $(python) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS) \
+		services libs/chassis/tests/test_database.py tests/postgres
+
 bench: prepare ## From a change to its audit row (KIND=publish: to Kafka; drain; consume; listing; portability; authentication; edges; ARGS=--rate 200)
 	@$(python) tests/load/$(KIND).py $(ARGS)
 

@@ -3,10 +3,26 @@
 from typing import Final
 
 import httpx2
+from fastapi import FastAPI
 
-from chassis.testing import bearer, deliver_until_taken, make_task_event, post_dead_letter
+from audit_worker.app import create_app as create_audit_worker
+from audit_worker.settings import AuditWorkerSettings
+from chassis.testing import bearer, deliver_until_taken, make_task_event, post_dead_letter, settings_for
+from notifier.app import create_app as create_notifier
+from notifier.settings import NotifierSettings
 
 _IMPORTED: Final = {"format": "taskwire-tasks", "version": 1, "tasks": [{"title": "imported"}]}
+
+
+KEPT: Final = {"audit_worker": "audit_entries", "notifier": "notifications"}
+"""Where a consumer puts what an event makes it do; what it could not process is among the dead letters instead."""
+
+
+def consumer(module: str, url: str) -> FastAPI:
+    """Make the application of audit-worker or notifier on this database."""
+    if module == "audit_worker":
+        return create_audit_worker(settings_for(AuditWorkerSettings, url))
+    return create_notifier(settings_for(NotifierSettings, url))
 
 
 async def story_of_a_task(client: httpx2.AsyncClient) -> int:

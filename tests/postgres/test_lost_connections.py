@@ -39,9 +39,9 @@ async def wire(url: str, postgres_server: PostgresServer) -> AsyncIterator[Wire]
 
 @pytest.fixture
 async def database(wire: Wire) -> AsyncIterator[Database]:
-    settings = settings_for(
-        ServiceSettings, wire.url, database_pool_size=CONNECTIONS, database_pool_overflow=0, database_connect_timeout=1
-    )
+    connections = {"database_pool_size": CONNECTIONS, "database_pool_overflow": 0, "database_connect_timeout": 1}
+    # Closing waits as long as a statement may take, unless it has a limit of its own.
+    settings = settings_for(ServiceSettings, wire.url, database_statement_timeout=600, **connections)
     database = open_database(settings, application_name="test")
     async with AsyncExitStack() as sessions:  # all at once, so each on a connection of its own
         for _ in range(CONNECTIONS):

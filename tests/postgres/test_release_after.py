@@ -2,16 +2,12 @@
 
 import asyncpg
 import pytest
-from tests.postgres.stories import story_of_a_task, story_of_events
+from tests.postgres.stories import KEPT, consumer, story_of_a_task, story_of_events
 
-from audit_worker.app import create_app as create_audit_worker
-from audit_worker.settings import AuditWorkerSettings
 from chassis.migrations import upgrade
 from chassis.testing import bearer, serving, settings_for
 from devstack.databases import CONNECT_TIMEOUT, quoted
 from devstack.throwaway import DatabaseFactory
-from notifier.app import create_app as create_notifier
-from notifier.settings import NotifierSettings
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
@@ -39,15 +35,14 @@ async def test_tasks_are_made_changed_and_listed(databases: DatabaseFactory) -> 
                 assert made.status_code == 201, made.text
 
 
-@pytest.mark.parametrize("module", ["audit_worker", "notifier"])
+@pytest.mark.parametrize("module", KEPT)
 async def test_events_are_taken(databases: DatabaseFactory, module: str) -> None:
     async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
         await let_the_next_release_add_to_every_table(url)
-        app = (
-            create_audit_worker(settings_for(AuditWorkerSettings, url))
-            if module == "audit_worker"
-            else create_notifier(settings_for(NotifierSettings, url))
-        )
-        async with serving(app) as client:
+        async with serving(consumer(module, url)) as client:
             assert (await client.get("/health/ready")).status_code == 200
             await story_of_events(client)
+        connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
+        found = [row["has_a_default"] for row in await connection.fetch(f"SELECT has_a_default FROM {KEPT[module]}")]
+        await connection.close()
+        assert found == ["x", "x"], "each event, and none among the dead letters"

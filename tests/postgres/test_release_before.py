@@ -12,7 +12,7 @@ import asyncpg
 import httpx2
 import pytest
 from tests.e2e.coming_back import PATIENCE, patient_client
-from tests.postgres.stories import story_of_a_task, story_of_events
+from tests.postgres.stories import KEPT, story_of_a_task, story_of_events
 
 from chassis.migrations import upgrade
 from chassis.testing_environment import environment_for
@@ -91,11 +91,11 @@ async def test_its_api_keeps_working_on_this_schema(databases: DatabaseFactory, 
     assert [row["type"].split(".")[-1] for row in events] == list(kinds), "an event of each change, for the relay"
 
 
-@pytest.mark.parametrize("module", ["audit_worker", "notifier"])
+@pytest.mark.parametrize("module", KEPT)
 async def test_its_consumers_take_events_on_this_schema(
     databases: DatabaseFactory, release: Path, tmp_path: Path, module: str
 ) -> None:
-    kept = {"audit_worker": "audit_entries", "notifier": "notifications"}[module]
+    kept = KEPT[module]
     async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
         async with serving(release, module, url, tmp_path / "log") as client:
             await story_of_events(client)

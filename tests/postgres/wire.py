@@ -27,6 +27,7 @@ class Wire:
         self._dead = set[asyncio.StreamWriter]()
         self._alive = set[asyncio.StreamWriter]()
         self._unanswered: bytes | None = None
+        self._serving = dict[asyncio.Task[None], asyncio.StreamWriter]()
 
     def go_dead(self) -> None:
         """Say nothing more on any connection there is, not even that it is closed; new ones work."""
@@ -37,12 +38,21 @@ class Wire:
         """Once: have the server commit the transaction in which these were sent, and close in place of its answer."""
         self._unanswered = words
 
-    async def connect(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    def connect(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         """Serve a connection."""
+        self._serving[asyncio.create_task(self._serve(client, answers))] = answers
+
+    async def cut(self) -> None:
+        """End all connections."""
+        for writer in self._serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         server, requests = await asyncio.open_connection(HOST, self._server)
         self._alive.add(answers)
         back = asyncio.create_task(self._back(server, answers))
-        asked = found = False
+        asked = found = lost = False
         with contextlib.suppress(OSError):
             while data := await client.read(65_536):
                 if answers in self._dead:
@@ -57,10 +67,11 @@ class Wire:
                     self.answers_lost += 1
                     self._dead.add(answers)
                     requests.write_eof()
+                    lost = True
                     break
-            else:
-                back.cancel()
-            await asyncio.wait([back])
+        if not lost:
+            back.cancel()
+        await asyncio.wait([back])
         for writer in (answers, requests):
             writer.close()
 
@@ -83,3 +94,4 @@ async def wire_to(dsn: str, port: int) -> AsyncIterator[Wire]:
         yield wire
     finally:
         serving.close()
+        await wire.cut()

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from chassis.database_connection import connect_arguments, driver_url
-from chassis.database_failover import READ_ONLY, ask_before_use, leave_read_only_servers
+from chassis.database_failover import ask_before_use, connections_of, leave_read_only_servers
 from chassis.database_pool import PoolGauges
 from chassis.database_spans import trace_statements
 from chassis.errors import UnavailableError
@@ -30,7 +30,6 @@ from chassis.tracing import exports_spans
 
 _UNAVAILABLE_SQLSTATES: Final = (
     "08",  # connection exception
-    READ_ONLY,
     "53",  # insufficient resources, too many connections among them
     "57",  # operator intervention: shutdown, starting up, statement cancelled
     "25P03",  # our transaction was ended, as this process kept it waiting for too long
@@ -67,6 +66,7 @@ class Database:
 
     def __init__(self, engine: AsyncEngine, *, checkout_timeout: float, max_connections: int) -> None:
         self.engine = engine
+        self._connections = connections_of(engine.sync_engine)
         self._pool = PoolGauges(engine.pool, max_connections=max_connections)
         # On the connections of the same pool; which of the two is no round trip.
         in_transaction = engine.execution_options(isolation_level="READ COMMITTED")
@@ -107,7 +107,10 @@ class Database:
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self.engine.dispose()
         except TimeoutError:
-            _logger.warning("the database does not answer; its connections end with this process")
+            _logger.warning("the database does not answer; its connections are cut")
+            for connection in tuple(self._connections):
+                connection.terminate()
+            await asyncio.sleep(0)  # they are cut when the loop turns
 
 
 def open_database(settings: ServiceSettings, *, application_name: str) -> Database:

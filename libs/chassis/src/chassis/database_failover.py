@@ -6,6 +6,7 @@ that they are closed (the machine is gone, or the network to it), or the server 
 
 import asyncio
 from typing import Final
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import Engine, event
@@ -13,7 +14,7 @@ from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-READ_ONLY: Final = "25006"
+_READ_ONLY: Final = "25006"
 """SQLSTATE of a server that takes no writes: a standby, or one whose disk is full."""
 _ASKED: Final = "taskwire.asked"
 
@@ -52,11 +53,28 @@ def ask_before_use(engine: Engine, *, patience: float) -> None:
     event.listen(engine, "checkout", ask)
 
 
+def connections_of(engine: Engine) -> WeakSet[asyncpg.Connection]:
+    """Give the connections that an engine opens from now on, as long as they are there.
+
+    Who closes one waits for the other side to end it. So whoever does not want to wait cuts them by themselves.
+    """
+    found = WeakSet[asyncpg.Connection]()
+
+    def note(connection: AdaptedConnection, _: ConnectionPoolEntry) -> None:
+        found.add(connection.driver_connection)
+
+    event.listen(engine, "connect", note)
+    return found
+
+
 def leave_read_only_servers(engine: Engine) -> None:
-    """Give up a connection whose server takes no writes: a new one leads to the server that does, when there is one."""
+    """Give up a connection whose server takes no writes: a new one leads to the server that does, when there is one.
+
+    To whoever wrote it is one that was lost: an outage.
+    """
 
     def judge(context: ExceptionContext) -> None:
-        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
             context.is_disconnect = True
             # Just this one: where no server takes writes, those who read keep theirs.
             context.invalidate_pool_on_disconnect = False

@@ -3,14 +3,14 @@
 import os
 import secrets
 
-from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, REFUSED_URL
+from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, NOBODYS_PORT
 
 
-def environment_for(database_url: str = REFUSED_URL, **more: str) -> dict[str, str]:
+def environment_for(database_url: str, **more: str) -> dict[str, str]:
     """Make the whole environment of a service under test that is a process of its own.
 
     Args:
-        database_url: The test's database, reached as it says; without one, a port where nothing listens.
+        database_url: The test's database, reached as it says.
         more: Variables of the service itself, or others to override.
     """
     given = {
@@ -21,8 +21,8 @@ def environment_for(database_url: str = REFUSED_URL, **more: str) -> dict[str, s
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",  # no sidecar: events wait in the outbox
-        "DAPR_GRPC_PORT": "1",
+        "DAPR_HTTP_PORT": str(NOBODYS_PORT),  # no sidecar: events wait in the outbox
+        "DAPR_GRPC_PORT": str(NOBODYS_PORT),
         "DAPR_API_TOKEN": secrets.token_urlsafe(24),
         "APP_API_TOKEN": APP_TOKEN,
     }

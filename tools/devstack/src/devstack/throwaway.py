@@ -35,18 +35,18 @@ _ATTEMPTS: Final = 3
 
 
 class ThrowawayPostgres:
-    """A PostgreSQL server in a temporary directory that goes away with this process.
+    """A PostgreSQL server in a temporary directory that goes away with this process."""
 
-    With `TASKWIRE_TEST_POSTGRES`, the directory of its programs, it is that one and not the wheel's.
-    """
-
-    def __init__(self, settings: Mapping[str, str] = THROWAWAY) -> None:
+    def __init__(self, settings: Mapping[str, str] = THROWAWAY, *, programs: Path | None = None) -> None:
         """Prepare it.
 
         Args:
             settings: Of the server; those for throwing away lose the last commits in a crash of PostgreSQL.
+            programs: Where another PostgreSQL's are than the wheel's; by default what `TASKWIRE_TEST_POSTGRES` names.
         """
         self._settings = settings
+        named = os.environ.get("TASKWIRE_TEST_POSTGRES")
+        self._programs = programs or (Path(named) if named else None)
         self._directory = Path(tempfile.mkdtemp(prefix="taskwire-postgres-"))
         self._log = self._directory / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,10 +92,7 @@ class ThrowawayPostgres:
         return self._process.pid
 
     def _server(self, port: int) -> PostgresServer:
-        programs = os.environ.get("TASKWIRE_TEST_POSTGRES")
-        return PostgresServer(
-            self._directory / "data", port, uuid.uuid4().hex, self._settings, Path(programs) if programs else None
-        )
+        return PostgresServer(self._directory / "data", port, uuid.uuid4().hex, self._settings, self._programs)
 
     def _stop(self) -> None:
         if self._process is None:
