@@ -227,7 +227,8 @@ async def test_a_lock_that_is_not_to_be_had_is_an_outage(database: Database, url
     async with one_connection(url, database_lock_timeout=0.1) as impatient, database.session() as session:
         await (await session.connection()).execute(text("SELECT pg_advisory_xact_lock(1)"))
         with pytest.raises(DatabaseUnavailableError):
-            await run(impatient, "SELECT pg_advisory_xact_lock(1)")
+            async with asyncio.timeout(PATIENCE / 2):  # less than a statement may take
+                await run(impatient, "SELECT pg_advisory_xact_lock(1)")
 
 
 async def test_a_database_without_a_schema_has_no_revision(database: Database) -> None:

@@ -28,13 +28,13 @@ from devstack.ports import free_base
 GRACE = 3
 FOR_EVER = "600"
 """Seconds for what is not to end by itself while a test lasts."""
-PATIENT_PROGRAM = """
+UNHURRIED = """
 import runpy
 from chassis import server, tracing
-server._FAREWELL = tracing._LAST_SPANS_TIMEOUT = 90
+{moment} = 90
 runpy.run_module("task_api", run_name="__main__", alter_sys=True)
 """
-"""The service, with ample time for what it has a moment for at its end."""
+"""The service, with ample time for one of the things that it has a moment for at its end."""
 
 Running = tuple[asyncio.subprocess.Process, str, Path]
 Run = Callable[..., AbstractAsyncContextManager[Running]]
@@ -48,7 +48,7 @@ def run(database_url: str, tmp_path: Path) -> Run:
     """
 
     @asynccontextmanager
-    async def running(*, unhurried: bool = False, **more: str) -> AsyncIterator[Running]:
+    async def running(moment: str | None = None, **more: str) -> AsyncIterator[Running]:
         port = free_base()
         environment = PATIENT_ENVIRONMENT | {
             "PATH": os.environ["PATH"],
@@ -63,7 +63,7 @@ def run(database_url: str, tmp_path: Path) -> Run:
             "APP_API_TOKEN": "no sidecar is there",
         }
         log = tmp_path / "task-api.log"
-        program = ("-c", PATIENT_PROGRAM) if unhurried else ("-m", "task_api")
+        program = ("-m", "task_api") if moment is None else ("-c", UNHURRIED.format(moment=moment))
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, *program, "serve", env=environment | more, stdout=output, stderr=output
@@ -144,7 +144,7 @@ async def test_under_load_every_request_that_was_sent_is_answered_and_the_proces
 ) -> None:
     outcomes: Counter[str] = Counter()
     writers: list[Coroutine[Any, Any, None]]
-    async with run(unhurried=True) as (process, url, log):
+    async with run("server._FAREWELL") as (process, url, log):
         writers = [write_until_refused(url, outcomes, keep_alive=number % 2 == 0) for number in range(24)]
         tasks = [asyncio.create_task(writer) for writer in writers]
         assert await within(PATIENCE, _at_least(outcomes, 200), 0.02)
@@ -211,7 +211,7 @@ async def test_a_body_that_is_being_sent_when_the_end_comes_is_waited_for(run: R
 
 
 async def test_a_body_that_never_ends_is_answered_503_when_the_grace_is_over(run: Run) -> None:
-    async with run(TASKWIRE_SHUTDOWN_GRACE=str(GRACE)) as (process, url, log):
+    async with run("server._CUT_OFF_TIMEOUT", TASKWIRE_SHUTDOWN_GRACE=str(GRACE)) as (process, url, log):
         reader, writer = await half_a_request(url)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -291,7 +291,7 @@ async def test_the_last_spans_are_sent_and_a_collector_that_hangs_does_not_hold_
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         async with run(
-            unhurried=answering,
+            moment="tracing._LAST_SPANS_TIMEOUT" if answering else None,
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{server.server_port}",
             OTEL_BSP_SCHEDULE_DELAY="600000",  # only the end sends them
             OTEL_EXPORTER_OTLP_TIMEOUT=FOR_EVER,
