@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONSUMERS = ("audit-worker", "notifier")
 
 
+Arrived = dict[str, list[tuple[object, ...]]]
+
+
 @dataclass
 class SteadyLoad:
     """Writers, each with a task of their own, and what they saw.
@@ -73,13 +76,14 @@ class SteadyLoad:
         return [*self.unanswered, *(text for _, text in self.turned_away if at_once)]
 
     async def goes_on(self, changes: int = 100) -> None:
-        """Wait until so many more changes are acknowledged."""
+        """Wait until so many more changes are acknowledged, for as long as there are any more."""
         wanted = self.acknowledged + changes
+        while (seen := self.acknowledged) < wanted:
 
-        async def enough() -> bool:
-            return self.acknowledged >= wanted
+            async def more(seen: int = seen) -> bool:
+                return self.acknowledged > seen
 
-        assert await within(PATIENCE, enough, 0.02), f"no more changes: {self.unanswered}, {self.refused} refused"
+            assert await within(PATIENCE, more, 0.02), f"no more changes: {self.lost}, {self.refused} refused"
 
     async def arrived_once(self) -> None:
         """Check that every acknowledged change, and no other, is in both consumers once and in order."""
@@ -151,15 +155,19 @@ class SteadyLoad:
                 await asyncio.sleep(0.02)
 
     async def _in_both_consumers(self) -> None:
-        expected = self._expected()
-        found: dict[str, list[tuple[object, ...]]] = {}
+        """Wait until they have it all, for as long as more arrives."""
+        expected, found = self._expected(), await self._arrived()
+        while any(rows != expected for rows in found.values()):
 
-        async def complete() -> bool:
-            for service, query in (("audit-worker", _NEWEST_AUDITED), ("notifier", _NEWEST_NOTIFIED)):
-                found[service] = await self._fetch(service, query)
-            return all(rows == expected for rows in found.values())
+            async def more(found: Arrived = found) -> bool:
+                return await self._arrived() != found
 
-        assert await within(PATIENCE, complete, 0.2), f"acknowledged {expected}, but {found}"
+            assert await within(PATIENCE, more, 0.2), f"acknowledged {expected}, but {found}"
+            found = await self._arrived()
+
+    async def _arrived(self) -> Arrived:
+        queries = (("audit-worker", _NEWEST_AUDITED), ("notifier", _NEWEST_NOTIFIED))
+        return {service: await self._fetch(service, query) for service, query in queries}
 
     def _expected(self) -> list[tuple[object, ...]]:
         return sorted(self.versions.items())

@@ -1,7 +1,8 @@
-"""Sync and live with two replicas of task-api: what one writes the other shows, and a stop loses nothing."""
+"""Two replicas of task-api: what one writes the other shows; when one stops, dies or freezes, nothing is lost."""
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import httpx2
+import psutil
 import pytest
 from tests.e2e.coming_back import PATIENCE, patient_client
 
@@ -23,12 +26,21 @@ pytestmark = [pytest.mark.e2e, pytest.mark.processes("two replicas of task-api")
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "sync" / "local_copy.py"
 REPLICAS: Final = ("task-api", "task-api-2")
 Json = dict[str, Any]
+_logger = logging.getLogger(__name__)
+
+
+LEADER: Final = """
+    SELECT activity.client_port FROM pg_locks AS held JOIN pg_stat_activity AS activity USING (pid)
+    WHERE held.locktype = 'advisory' AND held.granted
+"""
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[StackUnderTest]:
     """A stack with two replicas of task-api."""
-    with StackUnderTest({"TASKWIRE_REPLICAS": "task-api=2"}) as stack:
+    # Far beyond what a slow machine needs, so that nothing but the bound of the relay itself ends a leader's freeze.
+    never = dict.fromkeys(("TASKWIRE_DATABASE_IDLE_TIMEOUT", "TASKWIRE_DATABASE_TRANSACTION_TIMEOUT"), "600")
+    with StackUnderTest({"TASKWIRE_REPLICAS": "task-api=2"} | never) as stack:
         yield stack
 
 
@@ -104,3 +116,55 @@ async def test_the_example_client_has_in_the_end_what_the_server_has_though_its_
     finally:
         client.terminate()
         await client.wait()
+
+
+async def leader_amid_a_publish(stack: StackUnderTest, database: "asyncpg.Connection[asyncpg.Record]") -> str:
+    """Commit a change while no sidecar answers; give the replica whose relay waits for one, in its transaction."""
+    for replica in REPLICAS:
+        stack.pause(f"daprd-{replica}")
+    headers = {"Authorization": f"Bearer {stack.token('tara')}"}
+    async with patient_client(headers) as http:
+        response = await http.post(f"{stack.urls['task-api']}/api/v1/tasks", json={"title": "who tells it"})
+        assert response.status_code == 201, response.text
+    found: list[str] = []
+
+    async def is_found() -> bool:
+        ports = {row["client_port"] for row in await database.fetch(LEADER)}
+        found[:] = [
+            replica
+            for replica in REPLICAS
+            if any(c.laddr.port in ports for c in psutil.Process(stack.pid(replica)).net_connections("tcp"))
+        ]
+        return bool(found)
+
+    assert await within(PATIENCE, is_found, 0.02)
+    return found[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+async def test_the_other_replica_takes_over_from_a_leader_that_ends_amid_a_publish(
+    pair: StackUnderTest, number: signal.Signals
+) -> None:
+    database = await asyncpg.connect(pair.databases["task-api"])
+
+    async def is_published() -> bool:
+        return not await database.fetchval("SELECT EXISTS (SELECT FROM outbox)")
+
+    try:
+        assert await within(PATIENCE, is_published, 0.05)
+        leader = await leader_amid_a_publish(pair, database)
+        (other,) = set(REPLICAS) - {leader}
+        if number is signal.SIGKILL:
+            # Its sidecar stays frozen, so that nobody but the other can have done it.
+            await pair.kill(leader, number)
+        else:
+            pair.pause(leader)
+        began = time.monotonic()
+        pair.resume(f"daprd-{other}")
+        assert await within(PATIENCE, is_published, 0.02)
+        _logger.info("%s: took over after %.2f s", number.name, time.monotonic() - began)
+    finally:
+        await database.close()
+        for part in (*REPLICAS, *(f"daprd-{replica}" for replica in REPLICAS)):
+            pair.resume(part)
+        await pair.wait_all_ready()
