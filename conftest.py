@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
@@ -30,6 +31,10 @@ structlog.configure(
     ]
 )
 
+
+# By default an example may take 200 ms, and making up the first ones a second: a machine that stands still takes more.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 CONTAINERS = "containers"
 STACK = os.environ.get("STACK") or "processes"

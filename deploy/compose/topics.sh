@@ -1,7 +1,12 @@
 #!/bin/sh
 # The topics of the system; changes nothing that is there. Names and numbers are those of libs/task-events (topics.py).
 set -eu
+# One look before any is made: each call is a JVM of its own, and at every start but the first all are there.
+there=$(/opt/kafka/bin/kafka-topics.sh --bootstrap-server kafka:9092 --list)
 create() {
+    if echo "$there" | grep -qxF "$1"; then
+        return
+    fi
     /opt/kafka/bin/kafka-topics.sh --bootstrap-server kafka:9092 --create --if-not-exists --replication-factor 1 \
         --topic "$1" --partitions "$2" ${3:+--config "$3"}
 }

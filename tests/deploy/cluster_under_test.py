@@ -1,7 +1,7 @@
 """Taskwire in a cluster: deployed from overlays/local, reached from this machine, and disturbed."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -9,6 +9,7 @@ from typing import Final
 import httpx2
 from tests.deploy.api_checks import changed, read
 from tests.deploy.entrances import KAFKA_OUTSIDE, NAMESPACE, SERVICES, Entrance
+from tests.deploy.invariants.admission import SIDECAR
 from tests.deploy.rendering import Renderer
 
 from cluster.kubectl import Kubectl, Manifest
@@ -17,7 +18,7 @@ from devstack.tokens import make_token
 
 OVERLAY: Final = "overlays/local"
 _READY_WITHIN: Final = "600s"
-_LONGER_THAN_THAT: Final = 660.0
+LONGER_THAN_READY: Final = 660.0
 _REACHABLE_WITHIN: Final = 90.0
 _POLL: Final = 0.3
 
@@ -30,14 +31,12 @@ class Deployed:
         kubectl: The cluster's administrator.
         entrance: How it is reached from here.
         secrets: Directory of what the overlay's Secrets are made of.
-        end: Ends a pod without a word to it.
         seconds: From the first manifest until everything was ready.
     """
 
     kubectl: Kubectl
     entrance: Entrance
     secrets: Path
-    end: Callable[[Manifest], None]
     seconds: float = 0
 
     @property
@@ -77,41 +76,48 @@ class Deployed:
         lines = (self.secrets / f"{name}.env").read_text().splitlines()
         return dict(line.split("=", maxsplit=1) for line in lines if line)
 
-    def restart(self, service: str) -> None:
-        """Replace all pods of a service in good order, as any new version does, and wait for the last old one's end."""
-        before = self._ready(service)
-        self.kubectl.run("rollout", "restart", f"deployment/{service}", "--namespace", NAMESPACE)
-        self.wait(service)
-        self._until_whole(service, len(before), without=before)
-
-    def kill(self, service: str) -> None:
-        """End one pod of a service without a word to it, and wait for its successor."""
-        before = self._ready(service)
-        victim = min(before)
-        self.end(before[victim])
-        self._until_whole(service, len(before), without={victim})
-
     def wait(self, service: str) -> None:
         """Wait until as many pods of a service as there should be are of its newest version, and ready."""
         self.kubectl.run(
             "rollout", "status", f"deployment/{service}", "--namespace", NAMESPACE, f"--timeout={_READY_WITHIN}",
-            timeout=_LONGER_THAN_THAT,
+            timeout=LONGER_THAN_READY,
         )  # fmt: skip
 
-    def _until_whole(self, service: str, count: int, without: Collection[str]) -> None:
-        deadline = time.monotonic() + _LONGER_THAN_THAT
-        while (
-            len(pods := self._pods(service)) != count or len(ready := _ready(pods)) != count or ready.keys() & without
-        ):
+    def whole(self, service: str, without: Collection[str] = ()) -> Mapping[str, Manifest]:
+        """Wait until a service has the pods it should have, all of them ready, and none that was meant to go.
+
+        Raises:
+            ProvisionError: It takes too long.
+        """
+        wanted = self.kubectl.get("deployment", service, "--namespace", NAMESPACE)["spec"]["replicas"]
+        deadline = time.monotonic() + LONGER_THAN_READY
+        while True:
+            pods = self.pods(service)
+            ready = ready_among(pods)
+            if len(pods) == len(ready) == wanted and not ready.keys() & without:
+                return ready
             if time.monotonic() > deadline:
                 names = [pod["metadata"]["name"] for pod in pods]
                 raise ProvisionError(f"{service} is not whole again", f"there are {names}", "Look at its events")
             time.sleep(_POLL)
 
-    def _ready(self, service: str) -> Mapping[str, Manifest]:
-        return _ready(self._pods(service))
+    def require_sidecars(self, service: str) -> None:
+        """Look at each of its pods: one without a sidecar is as ready as any, publishes nothing and gets nothing.
 
-    def _pods(self, service: str) -> list[Manifest]:
+        Raises:
+            ProvisionError: One has none.
+        """
+        for pod in self.pods(service):
+            if SIDECAR not in [container["name"] for container in pod["spec"]["containers"]]:
+                name = pod["metadata"]["name"]
+                raise ProvisionError(f"{name} has no sidecar", "Dapr's injector did not answer", "Look at its webhook")
+
+    def ready(self, service: str) -> Mapping[str, Manifest]:
+        """Its ready pods, as `ready_among` has them."""
+        return ready_among(self.pods(service))
+
+    def pods(self, service: str) -> list[Manifest]:
+        """Its pods, whatever state they are in."""
         selected = f"app.kubernetes.io/name={service},app.kubernetes.io/component=server"
         return list(self.kubectl.get("pods", "--namespace", NAMESPACE, "--selector", selected)["items"])
 
@@ -123,7 +129,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _ready(pods: Sequence[Manifest]) -> Mapping[str, Manifest]:
+def ready_among(pods: Sequence[Manifest]) -> Mapping[str, Manifest]:
     """Ready pods by the id of the container of their app: what was ended never comes again under its id."""
     return {
         container["containerID"]: pod
@@ -171,9 +177,10 @@ def deploy(deployed: Deployed, manifests: Sequence[Manifest]) -> Deployed:
     try:
         for service in SERVICES:
             deployed.wait(service)
+            deployed.require_sidecars(service)
         kubectl.run(
             "wait", "--for=condition=Complete", "jobs", "--all", "--namespace", NAMESPACE,
-            f"--timeout={_READY_WITHIN}", timeout=_LONGER_THAN_THAT,
+            f"--timeout={_READY_WITHIN}", timeout=LONGER_THAN_READY,
         )  # fmt: skip
     except ProvisionError as error:
         for line in story(kubectl):

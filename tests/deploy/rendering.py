@@ -37,8 +37,12 @@ class Renderer:
     def text(self, overlay: str) -> str:
         """The YAML documents of an overlay (`overlays/local`, `base`)."""
         if overlay not in self._texts:
-            self._texts[overlay] = self._kustomize.render(self.copy / overlay)
+            self._texts[overlay] = self.render(self.copy / overlay)
         return self._texts[overlay]
+
+    def render(self, directory: Path) -> str:
+        """The YAML documents of a directory that is not one of the copy's own."""
+        return self._kustomize.render(directory)
 
     def with_components(self, components: Sequence[str]) -> Manifests:
         """The base with these components and no others."""

@@ -14,7 +14,9 @@ _TRY_AGAIN: Final = frozenset({409, 429, 502, 503, 504})
 _CHANGES: Final = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 1.0
-_ONE_ATTEMPT: Final = 10.0
+ONE_ATTEMPT: Final = 10.0
+"""Seconds after which an attempt without an answer is given up."""
+
 PATIENCE: Final = 90.0
 """Seconds after which a caller gives up; a machine with too much to do may need some of them."""
 
@@ -70,7 +72,7 @@ class RetryingTransport(httpx2.AsyncBaseTransport):
             self.tally.retried += attempt == 2
             late = time.monotonic() > give_up
             try:
-                async with asyncio.timeout(_ONE_ATTEMPT):
+                async with asyncio.timeout(ONE_ATTEMPT):
                     response = await self.inner.handle_async_request(request)
                     await response.aread()
             except (TimeoutError, OSError, httpx2.TransportError) as error:

@@ -32,11 +32,13 @@ class Disturbance:
         name: In the table.
         service: Whose pods.
         do: Does it, and returns when the service is whole again.
+        settles: Seconds until nothing of it is under way any more.
     """
 
     name: str
     service: str
     do: Callable[[], None]
+    settles: float = _SETTLE
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ async def roll(
 async def _phase(load: Load, disturbance: Disturbance) -> Phase:
     before, began = replace(load.tally, causes=dict(load.tally.causes)), time.time()
     await asyncio.to_thread(disturbance.do)
-    await asyncio.sleep(_SETTLE)
+    await asyncio.sleep(disturbance.settles)
     after = load.tally
     causes = {cause: count - before.causes.get(cause, 0) for cause, count in after.causes.items()}
     seen = Tally(

@@ -21,6 +21,7 @@ from tests.deploy.api_checks import (
 )
 from tests.deploy.asked import require_asked
 from tests.deploy.broken import MISTAKES, Mistake
+from tests.deploy.invariants.admission import SIDECAR
 from tests.deploy.rendering import K8S, Renderer
 
 from cluster.api_server import ApiServer, Place
@@ -29,8 +30,10 @@ from cluster.custom_resources import apply_definitions, definitions
 from cluster.kubectl import Kubectl, Manifest
 from cluster.programs import API_SERVER, found, missing
 from devstack.layout import Layout
+from devstack.polling import within
 
 NAMES: Final = sorted(path.name for path in (K8S / "overlays").iterdir())
+PATIENCE: Final = 90.0
 _WITHOUT_DEFINITIONS: Final = ("strimzi.io", "cnpg.io")
 """Strimzi is written in Java; CloudNativePG's Go module is not everywhere to be had."""
 
@@ -112,6 +115,35 @@ def test_a_mistake_is_refused(server: Kubectl, overlays: dict[str, list[Manifest
     refused = strict_dry_run(server, [changed(right, mistake.path, mistake.value)])
     assert not refused.ok, f"taken: {refused.output}"
     assert mistake.refusal in refused.errors
+
+
+@pytest.mark.parametrize("overlay", NAMES)
+async def test_a_pod_that_was_given_no_sidecar_is_refused(
+    server: Kubectl, overlays: dict[str, list[Manifest]], overlay: str
+) -> None:
+    kinds_of_policies = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    policies = [one for one in overlays[overlay] if one["kind"] in kinds_of_policies]
+    bare = pod_of(_find(overlays[overlay], "Deployment/notifier"))
+    sidecar = {"name": SIDECAR, "image": "daprd", "securityContext": bare["spec"]["containers"][0]["securityContext"]}
+    whole = changed(bare, "spec/containers", [*bare["spec"]["containers"], sidecar])
+    migration = pod_of(next(one for one in overlays[overlay] if one["kind"] == "Job"))
+
+    async def refused() -> bool:
+        return not strict_dry_run(server, [bare]).ok
+
+    async def taken() -> bool:
+        return strict_dry_run(server, [bare]).ok
+
+    server.apply(policies)
+    try:
+        assert await within(PATIENCE, refused, 0.2), "a policy counts from some moments after it was made"
+        assert "there is no sidecar in this pod" in strict_dry_run(server, [bare]).errors
+        assert strict_dry_run(server, [whole]).ok
+        assert strict_dry_run(server, [migration]).ok
+    finally:
+        for one in policies:
+            server.run("delete", one["kind"], one["metadata"]["name"])
+    assert await within(PATIENCE, taken, 0.2), "the tests after this one need that"
 
 
 def test_a_type_of_component_that_does_not_exist_is_not_noticed_here(

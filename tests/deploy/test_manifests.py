@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
-from tests.deploy.invariants import connections, environments, pods, scaling, sidecars, wiring
+from tests.deploy.invariants import admission, connections, environments, pods, scaling, sidecars, wiring
 from tests.deploy.objects import Manifests
 from tests.deploy.rendering import COMPONENTS, OVERLAYS, Renderer
 
@@ -67,6 +67,16 @@ def test_a_service_waits_for_the_migration_of_its_own_image(rendered: Renderer, 
 @every_overlay
 def test_a_drained_node_takes_one_pod_of_a_service_at_a_time(rendered: Renderer, overlay: str) -> None:
     assert holds(pods.unprotected, rendered(overlay))
+
+
+@every_overlay
+def test_no_pod_is_made_without_its_sidecar(rendered: Renderer, overlay: str) -> None:
+    assert holds(admission.pods_let_in_without_a_sidecar, rendered(overlay))
+
+
+@every_overlay
+def test_what_pods_are_subject_to_is_applied_before_them(rendered: Renderer, overlay: str) -> None:
+    assert holds(admission.pods_made_before_what_they_need, rendered(overlay))
 
 
 @every_overlay

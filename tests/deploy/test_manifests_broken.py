@@ -3,11 +3,20 @@
 from typing import Final
 
 import pytest
-from tests.deploy.breakages import of_connections, of_environments, of_pods, of_scaling, of_sidecars, of_wiring
+from tests.deploy.breakages import (
+    of_admission,
+    of_connections,
+    of_environments,
+    of_pods,
+    of_scaling,
+    of_sidecars,
+    of_wiring,
+)
 from tests.deploy.breakages.edit import Breakage
 from tests.deploy.rendering import Renderer
 
 EVERY: Final = [
+    *of_admission.BREAKAGES,
     *of_pods.BREAKAGES,
     *of_environments.BREAKAGES,
     *of_sidecars.BREAKAGES,

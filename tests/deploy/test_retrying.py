@@ -14,7 +14,7 @@ from tests.deploy.retrying import RetryingTransport, Tally
 
 @pytest.fixture(autouse=True)
 def _no_attempt_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "_ONE_ATTEMPT", 90.0)
+    monkeypatch.setattr(retrying, "ONE_ATTEMPT", 90.0)
 
 
 @dataclass

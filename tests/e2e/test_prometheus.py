@@ -19,7 +19,7 @@ from devstack.services import SERVICES
 if TYPE_CHECKING:
     from tests.e2e.conftest import Person
 
-    from devstack.stack_under_test import StackUnderTest
+    from devstack.running_stack import RunningStack
 
 BINARY = shutil.which("prometheus")
 pytestmark = [
@@ -58,10 +58,10 @@ class Prometheus:
         return result
 
 
-def config_for(stack: "StackUnderTest") -> dict[str, Any]:
+def config_for(stack: "RunningStack") -> dict[str, Any]:
     """Give the configuration that is deployed, with the addresses of this stack."""
     config: dict[str, Any] = yaml.safe_load(PROMETHEUS.read_text())
-    ports = stack.layout.ports
+    ports = stack.ports
     addresses = {service.app_id: [f"{HOST}:{ports.app(service.index)}"] for service in SERVICES}
     addresses["daprd"] = [f"{HOST}:{ports.dapr_metrics(service.index)}" for service in SERVICES]
     config["global"] |= {"scrape_interval": "3s", "evaluation_interval": "3s"}
@@ -72,7 +72,7 @@ def config_for(stack: "StackUnderTest") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-async def prometheus(stack: "StackUnderTest", tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+async def prometheus(stack: "RunningStack", tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     tmp_path = tmp_path_factory.mktemp("prometheus")
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config_for(stack)))
     address = f"{HOST}:{free_port()}"

@@ -5,7 +5,8 @@ That the commands do what the page says was tried by hand, on a stack in which t
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -164,22 +165,31 @@ def test_what_a_log_is_said_to_have_is_what_we_write() -> None:
                 assert sentence in sources, f"{page.stem}: nobody writes {sentence!r}"
 
 
-@pytest.fixture
-async def databases_of(databases: DatabaseFactory) -> AsyncIterator[asyncpg.Connection]:
-    async with databases.fresh("task_api", lambda url: upgrade("task_api", url)) as url:
+@pytest.mark.parametrize("service", ["task-api", "audit-worker"])
+async def test_postgresql_understands_what_it_is_asked(service: str, databases: DatabaseFactory) -> None:
+    asked = [said for said in commands("make") if "SQL=" in said.text and f"SERVICE={service}" in said.words]
+    assert asked
+    (module,) = (one.module for one in NATIVE if one.app_id == service)
+    async with databases.fresh(module, lambda url: upgrade(module, url)) as url:
         connection = await asyncpg.connect(url, ssl=False)
         try:
-            yield connection
+            for said in asked:
+                statement = next(word.removeprefix("SQL=") for word in said.words if word.startswith("SQL="))
+                with told(said):
+                    await connection.prepare(statement)
         finally:
             await connection.close()
 
 
-@pytest.mark.parametrize(
-    "said",
-    [said for said in commands("make") if "SQL=" in said.text],
-    ids=lambda said: f"{said.page}: {said.text[-60:]}",
-)
-async def test_postgresql_understands_what_it_is_asked(said: Said, databases_of: asyncpg.Connection) -> None:
-    (statement,) = (word.removeprefix("SQL=") for word in said.words if word.startswith("SQL="))
-    assert "SERVICE=task-api" in said.words
-    await databases_of.prepare(statement)
+@contextmanager
+def told(said: Said) -> Iterator[None]:
+    """Have an error say where the statement stands."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise AssertionError(f"{said.page}: {error}: {said.text}") from error
+
+
+def test_every_statement_is_tried() -> None:
+    services = {word for said in commands("make") if "SQL=" in said.text for word in said.words if "SERVICE=" in word}
+    assert services == {"SERVICE=task-api", "SERVICE=audit-worker"}

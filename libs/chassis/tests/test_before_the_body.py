@@ -76,8 +76,7 @@ async def test_who_sends_the_body_all_the_same_has_the_answer_and_may_go_on_with
 
 
 async def test_who_never_sends_it_does_not_keep_the_connection() -> None:
-    async with deployed(router, head_timeout=0.3) as server, server.line() as line:
-        await line.say(begin("/tasks") + "x" * 10)
+    async with deployed(router, head_timeout=0.3) as server, server.line(begin("/tasks") + "x" * 10) as line:
         assert (await line.answer()).status == 401
         await line.say("x")
         assert await line.is_closed()

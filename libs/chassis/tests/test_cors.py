@@ -11,7 +11,7 @@ from chassis.cors import EXPOSED_HEADERS
 from chassis.identity import CurrentUser
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import REFUSED_URL, bearer, serving, settings_for
 
 APP = "https://app.example.com"
 LOCAL = "http://localhost:5173"
@@ -36,7 +36,6 @@ STRANGERS = [
     "https://localhost:5173",
     "http://127.0.0.1:5173",
 ]
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
@@ -52,7 +51,7 @@ async def broken() -> None:
 
 
 def make_app(**settings: object) -> FastAPI:
-    made = settings_for(ServiceSettings, NO_DATABASE, cors_origins=[APP, LOCAL], **settings)
+    made = settings_for(ServiceSettings, REFUSED_URL, cors_origins=[APP, LOCAL], **settings)
     return create_service(made, package="chassis", title="t", description="d", routers=[router])
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from chassis.database import Database, DatabaseUnavailableError, applied_revision, open_database
 from chassis.settings import ServiceSettings
-from chassis.testing import settings_for
+from chassis.testing import PATIENCE, settings_for
 from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
 
@@ -27,20 +28,21 @@ async def url(databases: DatabaseFactory) -> AsyncIterator[str]:
         yield url
 
 
+@asynccontextmanager
+async def one_connection(url: str, **settings: object) -> AsyncIterator[Database]:
+    """A pool of one, in no hurry but for what a test is about."""
+    one = {"database_pool_size": 1, "database_pool_overflow": 0}
+    database = open_database(settings_for(ServiceSettings, url, **one | settings), application_name="test")
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    settings = settings_for(
-        ServiceSettings,
-        url,
-        database_pool_size=1,
-        database_pool_overflow=0,
-        database_pool_timeout=0.1,
-        database_statement_timeout=0.3,
-        database_lock_timeout=0.1,
-    )
-    database = open_database(settings, application_name="test")
-    yield database
-    await database.close()
+    async with one_connection(url) as database:
+        yield database
 
 
 async def run(database: Database, statement: str) -> object:
@@ -104,6 +106,7 @@ async def test_a_server_that_is_not_there_is_unavailable_with_a_time_to_retry() 
     assert int(outage.value.headers["Retry-After"]) >= 1
 
 
+@pytest.mark.usefixtures("breaker_clock")
 async def test_after_several_failures_nobody_waits_for_a_dead_server() -> None:
     database = open_database(settings_for(ServiceSettings), application_name="test")
     details = set()
@@ -114,29 +117,32 @@ async def test_after_several_failures_nobody_waits_for_a_dead_server() -> None:
     assert "The database is not reachable." in details  # the breaker's own words: nothing was tried
 
 
-async def test_an_exhausted_pool_is_unavailable_and_passes_with_the_load(database: Database) -> None:
-    async with database.session():
-        for _ in range(7):  # more than the breaker's threshold: being busy must not open it
-            with pytest.raises(DatabaseUnavailableError):
-                await run(database, "SELECT 1")
-    assert await run(database, "SELECT 1") == 1
+async def test_an_exhausted_pool_is_unavailable_and_passes_with_the_load(url: str) -> None:
+    async with one_connection(url, database_pool_timeout=0.1) as database:
+        async with database.session():
+            for _ in range(7):  # more than the breaker's threshold: being busy must not open it
+                with pytest.raises(DatabaseUnavailableError):
+                    await run(database, "SELECT 1")
+        assert await run(database, "SELECT 1") == 1
 
 
-async def test_a_slow_statement_is_cut_off(database: Database) -> None:
-    with pytest.raises(DatabaseUnavailableError):
-        await run(database, "SELECT pg_sleep(20)")
+async def test_a_slow_statement_is_cut_off(url: str) -> None:
+    async with one_connection(url, database_statement_timeout=0.3) as database:
+        with pytest.raises(DatabaseUnavailableError):
+            await run(database, "SELECT pg_sleep(600)")
 
 
-async def test_a_slow_statement_outside_of_a_transaction_is_cut_off_and_cancelled(database: Database) -> None:
-    with pytest.raises(DatabaseUnavailableError):
-        async with database.session(transaction=False) as session:
-            await (await session.connection()).execute(text("SELECT pg_sleep(20), 'cut off'"))
-    others = "FROM pg_stat_activity WHERE query LIKE '%cut off%' AND pid <> pg_backend_pid() AND state = 'active'"
+async def test_a_slow_statement_outside_of_a_transaction_is_cut_off_and_cancelled(database: Database, url: str) -> None:
+    async with one_connection(url, database_statement_timeout=0.3) as impatient:
+        with pytest.raises(DatabaseUnavailableError):
+            async with impatient.session(transaction=False) as session:
+                await (await session.connection()).execute(text("SELECT pg_sleep(600), 'cut off'"))
+        others = "FROM pg_stat_activity WHERE query LIKE '%cut off%' AND pid <> pg_backend_pid() AND state = 'active'"
 
-    async def is_over() -> bool:
-        return await run(database, f"SELECT count(*) {others}") == 0
+        async def is_over() -> bool:
+            return await run(database, f"SELECT count(*) {others}") == 0
 
-    assert await within(5, is_over, 0.05), "it goes on for the 20 seconds that it would take"
+        assert await within(PATIENCE, is_over, 0.05), "it goes on for the 600 seconds that it would take"
 
 
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -169,19 +175,24 @@ async def test_every_transaction_has_its_limits_and_the_session_none_of_its_own(
 async def test_a_transaction_that_lasts_too_long_is_ended_and_is_an_outage(
     url: str, limit: str, statements: tuple[str | None, ...]
 ) -> None:
-    settings = settings_for(ServiceSettings, url, **{f"database_{limit}_timeout": 0.5})
-    database = open_database(settings, application_name="test")
+    async with one_connection(url, **{f"database_{limit}_timeout": 0.5}) as database:
 
-    async def take_too_long() -> None:
-        async with database.session() as session:
-            connection = await session.connection()
-            for statement in statements:
-                await (asyncio.sleep(2) if statement is None else connection.execute(text(statement)))
+        async def take_too_long() -> None:
+            async with database.session() as session:
+                connection = await session.connection()
+                for statement in statements:
+                    await (asyncio.sleep(2) if statement is None else connection.execute(text(statement)))
 
-    with pytest.raises(DatabaseUnavailableError):
-        await take_too_long()
-    assert await run(database, "SELECT 1") == 1
-    await database.close()
+        with pytest.raises(DatabaseUnavailableError):
+            await take_too_long()
+
+        async def works_again() -> bool:
+            """A slow machine may need more than the half second for one statement, too."""
+            with suppress(DatabaseUnavailableError):
+                return await run(database, "SELECT 1") == 1
+            return False
+
+        assert await within(PATIENCE, works_again, 0)
 
 
 async def end_backend(url: str, pid: object) -> None:
@@ -213,21 +224,25 @@ async def test_a_mistake_of_ours_is_not_an_outage(database: Database) -> None:
 
 
 async def test_a_lock_that_is_not_to_be_had_is_an_outage(database: Database, url: str) -> None:
-    other = open_database(settings_for(ServiceSettings, url), application_name="other")
-    async with other.session() as session:
+    async with one_connection(url, database_lock_timeout=0.1) as impatient, database.session() as session:
         await (await session.connection()).execute(text("SELECT pg_advisory_xact_lock(1)"))
         with pytest.raises(DatabaseUnavailableError):
-            await run(database, "SELECT pg_advisory_xact_lock(1)")
-    await other.close()
+            await run(impatient, "SELECT pg_advisory_xact_lock(1)")
 
 
 async def test_a_database_without_a_schema_has_no_revision(database: Database) -> None:
     assert await applied_revision(database) is None
 
 
-async def test_cancelling_a_request_gives_its_connection_back(database: Database) -> None:
-    task = asyncio.create_task(run(database, "SELECT pg_sleep(0.2)"))
-    await asyncio.sleep(0.05)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert await run(database, "SELECT 1") == 1
+async def test_cancelling_a_request_gives_its_connection_back(database: Database, url: str) -> None:
+    async with one_connection(url) as beside:
+        task = asyncio.create_task(run(database, "SELECT pg_sleep(600), 'left'"))
+
+        async def is_under_way() -> bool:
+            sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%left%' AND wait_event = 'PgSleep'"
+            return await run(beside, sleeping) == 1
+
+        assert await within(PATIENCE, is_under_way, 0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await run(database, "SELECT 1") == 1

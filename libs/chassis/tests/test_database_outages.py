@@ -6,7 +6,14 @@ The server is one of its own, because it is frozen and stopped here.
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass
 
 import asyncpg
 import httpx2
@@ -16,15 +23,15 @@ from fastapi import APIRouter
 from sqlalchemy import text
 
 from chassis.database import Database, DatabaseUnavailableError, DbSession, open_database
+from chassis.outages import CLOSED, OPEN, TIMEOUT, OutageOf
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import scrape, serving, settings_for
-from devstack.polling import until, within
+from chassis.testing import PATIENCE, serving, settings_for
+from devstack.breaker_clock import BreakerClock
+from devstack.polling import within
 from devstack.process import popen
 from devstack.throwaway import DatabaseFactory, ThrowawayPostgres
 
-PATIENCE = 90.0
-QUICK = {"database_pool_timeout": 0.5, "database_connect_timeout": 0.5, "database_statement_timeout": 1.0}
 Outage = Callable[[ThrowawayPostgres], AbstractContextManager[None]]
 router = APIRouter()
 
@@ -67,120 +74,112 @@ def stopped(postgres: ThrowawayPostgres) -> Iterator[None]:
         postgres._process = popen(postgres.server.command(), postgres._log)
 
 
+@dataclass
+class Service:
+    """A service on the server that is frozen and stopped here."""
+
+    client: httpx2.AsyncClient
+    database: Database
+    outage: OutageOf
+
+    async def is_served(self) -> bool:
+        response = await self.client.get("/api/v1/one")
+        if response.status_code == 200:
+            return True
+        assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+        assert int(response.headers["Retry-After"]) >= 1
+        return False
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Service]]
+
+
 @pytest.fixture
-async def client(postgres: ThrowawayPostgres) -> AsyncIterator[httpx2.AsyncClient]:
-    settings = settings_for(ServiceSettings, postgres.server.dsn(), **QUICK)
-    app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
-    async with serving(app) as client:
-        yield client
+def service(breaker_clock: BreakerClock) -> Serve:
+    """Serves the one route, in no hurry but for what a test says."""
+
+    @asynccontextmanager
+    async def running(url: str, **settings: object) -> AsyncIterator[Service]:
+        made = settings_for(ServiceSettings, url, **settings)
+        app = create_service(made, package="chassis", title="t", description="d", routers=[router])
+        async with serving(app) as client:
+            database: Database = app.state.database
+            yield Service(client, database, OutageOf(database._checkout._policy, breaker_clock))
+
+    return running
 
 
-async def state(client: httpx2.AsyncClient) -> float:
-    return await scrape(client, "taskwire_breaker_state", call="database")
+async def is_there(postgres: ThrowawayPostgres) -> bool:
+    async def connects() -> bool:
+        try:
+            connection = await asyncpg.connect(postgres.server.dsn(), ssl=False)
+        except (OSError, asyncpg.PostgresError):
+            return False
+        await connection.close()
+        return True
+
+    return await within(PATIENCE, connects, 0.1)
 
 
-async def calls(client: httpx2.AsyncClient, outcome: str) -> float:
-    return await scrape(client, "taskwire_outbound_calls_total", call="database", outcome=outcome)
-
-
-async def sees(client: httpx2.AsyncClient, wanted: float) -> bool:
-    async def is_in() -> bool:
-        return await state(client) == wanted
-
-    return await within(PATIENCE, is_in, 0.01)
-
-
-async def answers(client: httpx2.AsyncClient) -> bool:
-    async def is_served() -> bool:
-        return (await client.get("/api/v1/one")).status_code == 200
-
-    return await within(PATIENCE, is_served, 0.1)
-
-
-@pytest.mark.parametrize(("outage", "outcome"), [(frozen, "timeout"), (stopped, "error")])
+@pytest.mark.parametrize(("outage", "outcome"), [(frozen, TIMEOUT), (stopped, "error")])
 async def test_the_breaker_opens_refuses_tries_and_closes(
-    postgres: ThrowawayPostgres, client: httpx2.AsyncClient, outage: Outage, outcome: str
+    postgres: ThrowawayPostgres, service: Serve, outage: Outage, outcome: str
 ) -> None:
-    assert await answers(client)
-    assert await state(client) == 0
-    before, refused = await calls(client, outcome), await calls(client, "refused")
-    with outage(postgres):
-        for _ in range(5):
-            assert await state(client) == 0, "it opens after five failures, not before"
-            response = await client.get("/api/v1/one")
-            assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
-            assert int(response.headers["Retry-After"]) >= 1
-        assert await calls(client, outcome) == before + 5, "one try for each request"
-        assert await state(client) > 0
-
-        async def is_refused() -> bool:
-            """Open for a second at a time, so a slow machine may need several requests to meet it open."""
-            tried = await calls(client, outcome)
-            response = await client.get("/api/v1/one")
-            assert (response.status_code, int(response.headers["Retry-After"])) >= (503, 1)
-            return await calls(client, outcome) == tried and response.json()["detail"].endswith("not reachable.")
-
-        assert await within(PATIENCE, is_refused, 0)
-        assert await calls(client, "refused") > refused
-        assert await sees(client, 1), "half open"
-        assert (await client.get("/api/v1/one")).status_code == 503
-        assert await state(client) > 0, "a trial that fails closes nothing"
-
-    assert await answers(client)
-    assert await state(client) == 0
+    async with service(postgres.server.dsn()) as here:
+        assert await here.is_served()
+        with outage(postgres):
+            await here.outage.opens_the_breaker(here.is_served, outcome)
+            refusal = await here.client.get("/api/v1/one")
+            assert refusal.json()["detail"] == "The database is not reachable."
+            await here.outage.fails_a_trial(here.is_served, outcome)
+        assert await is_there(postgres)
+        await here.outage.closes_the_breaker(here.is_served)
 
 
 async def test_many_at_once_find_a_frozen_server_and_only_one_of_them_tries_it_again(
-    postgres: ThrowawayPostgres, client: httpx2.AsyncClient
+    postgres: ThrowawayPostgres, service: Serve, breaker_clock: BreakerClock
 ) -> None:
-    with frozen(postgres):
-        await asyncio.gather(*(client.get("/api/v1/one") for _ in range(10)))
-        assert await sees(client, 1)
-        tried, refused = await calls(client, "timeout"), await calls(client, "refused")
-        responses = await asyncio.gather(*(client.get("/api/v1/one") for _ in range(10)))
-        assert {response.status_code for response in responses} == {503}
-        assert await calls(client, "timeout") == tried + 1
-        assert await calls(client, "refused") == refused + 9
+    quick = {"database_pool_timeout": 0.5, "database_connect_timeout": 0.5}
+    async with service(postgres.server.dsn(), **quick) as here:
+        with frozen(postgres):
+            await asyncio.gather(*(here.client.get("/api/v1/one") for _ in range(10)))
+            assert here.outage.state == OPEN
+            breaker_clock.passes(60)
+            tried, refused = here.outage.calls(TIMEOUT), here.outage.calls("refused")
+            assert await asyncio.gather(*(here.is_served() for _ in range(10))) == [False] * 10
+            assert (here.outage.calls(TIMEOUT), here.outage.calls("refused")) == (tried + 1, refused + 9)
 
 
-async def test_a_server_without_a_connection_for_us_is_an_outage(databases: DatabaseFactory) -> None:
-    async with databases.empty("chassis") as url:
+async def test_a_server_without_a_connection_for_us_is_an_outage(databases: DatabaseFactory, service: Serve) -> None:
+    async with databases.empty("chassis") as url, service(url) as here:
         owner = await asyncpg.connect(url, ssl=False)
         name = await owner.fetchval("SELECT current_database()")
         await owner.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0')
-        app = create_service(
-            settings_for(ServiceSettings, url), package="chassis", title="t", description="d", routers=[router]
-        )
-        async with serving(app) as client:
-            for _ in range(5):
-                response = await client.get("/api/v1/one")
-                assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
-            assert await state(client) > 0
-            await owner.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
-            assert await answers(client)
+        await here.outage.opens_the_breaker(here.is_served, "error")
+        await owner.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1')
+        await here.outage.closes_the_breaker(here.is_served)
         await owner.close()
 
 
-async def test_an_exhausted_pool_says_so_at_once_and_leaves_the_breaker_closed(postgres: ThrowawayPostgres) -> None:
-    one_connection = {"database_pool_size": 1, "database_pool_overflow": 0}
-    settings = settings_for(ServiceSettings, postgres.server.dsn(), **QUICK, **one_connection)
-    app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
-    async with serving(app) as client:
-        database: Database = app.state.database
-        async with database.session():
-            errors = await calls(client, "error")
-            responses = await asyncio.gather(*(client.get("/api/v1/one") for _ in range(7)))
+async def test_an_exhausted_pool_says_so_at_once_and_leaves_the_breaker_closed(
+    postgres: ThrowawayPostgres, service: Serve
+) -> None:
+    one_connection = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 0.1}
+    async with service(postgres.server.dsn(), **one_connection) as here:
+        async with here.database.session():
+            errors = here.outage.calls("error")
+            responses = await asyncio.gather(*(here.client.get("/api/v1/one") for _ in range(7)))
             assert {(response.status_code, response.headers["Retry-After"]) for response in responses} == {(503, "1")}
-            assert await calls(client, "error") == errors + 7
-            assert await state(client) == 0
-        assert await answers(client)
+            assert here.outage.calls("error") == errors + 7
+            assert here.outage.state == CLOSED
+        assert await here.is_served()
 
 
 async def test_a_server_that_freezes_under_a_statement_holds_its_caller_for_a_while_only(
     postgres: ThrowawayPostgres,
 ) -> None:
-    database = open_database(settings_for(ServiceSettings, postgres.server.dsn(), **QUICK), application_name="test")
-
+    settings = settings_for(ServiceSettings, postgres.server.dsn(), database_statement_timeout=0.5)
+    database = open_database(settings, application_name="test")
     patience = asyncio.timeout(PATIENCE)
 
     async def ask_a_frozen_server() -> None:
@@ -196,13 +195,11 @@ async def test_a_server_that_freezes_under_a_statement_holds_its_caller_for_a_wh
     assert not patience.expired()
 
     async def works() -> bool:
-        try:
+        """The driver has a second and a half for a statement here, which a slow machine may need for one alone."""
+        with suppress(DatabaseUnavailableError):
             async with database.session() as session:
-                await (await session.connection()).execute(text("SELECT 1"))
-                return True
-        except DatabaseUnavailableError:
-            return False
+                return bool(await (await session.connection()).scalar(text("SELECT 1")) == 1)
+        return False
 
-    async with asyncio.timeout(PATIENCE):
-        await until(works, 0.1)
+    assert await within(PATIENCE, works, 0.1)
     await database.close()

@@ -15,7 +15,7 @@ from chassis.correlation import current_corr_id
 from chassis.logging import configure_logging
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import bearer, listening, serving, settings_for
+from chassis.testing import PATIENCE, bearer, listening, serving, settings_for
 
 MAX_BODY = 2048
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
@@ -170,7 +170,7 @@ async def test_who_sends_far_too_much_reads_why_and_not_a_reset_connection(decla
         for _ in range(100):
             yield piece
 
-    async with listening(make_app()) as url, httpx2.AsyncClient(base_url=url, timeout=90) as client:
+    async with listening(make_app()) as url, httpx2.AsyncClient(base_url=url, timeout=PATIENCE) as client:
         for _ in range(3):
             content = piece * 100 if declared else ten_megabytes()
             json_body = {"Content-Type": "application/json"}
@@ -195,7 +195,7 @@ async def test_requests_are_counted_by_route_template(client: httpx2.AsyncClient
 
 
 async def test_what_is_no_http_request_at_all_is_refused_by_the_server() -> None:
-    async with listening(make_app()) as url, httpx2.AsyncClient() as client:
+    async with listening(make_app()) as url, httpx2.AsyncClient(timeout=PATIENCE) as client:
         response = await client.get(f"{url}/api/v1/corr", headers={"X-Request-ID": "over-the-wire"})
         assert response.headers["x-request-id"] == "over-the-wire"
 

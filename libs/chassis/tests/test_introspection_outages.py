@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,14 +12,15 @@ from fastapi import APIRouter
 from chassis.identity import CurrentUser
 from chassis.identity.api_key_text import new_key_text
 from chassis.identity.introspection import POLICY, IntrospectingAuthenticator
+from chassis.outages import CLOSED, TIMEOUT, OutageOf, patient
+from chassis.resilience import CallPolicy
 from chassis.service import create_service
 from chassis.settings import ConsumerSettings
-from chassis.testing import scrape, serving, settings_for
+from chassis.testing import PATIENCE, serving, settings_for
+from devstack.breaker_clock import BreakerClock
 from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
 
-PATIENCE = 90.0
-QUICK = replace(POLICY, timeout=0.3, recovery_timeout=1.0, max_backoff=0.05)
 YES = b'{"active": true, "client_id": "k", "sub": "alice", "scope": "tasks:read audit:read-all later:known"}'
 router = APIRouter()
 
@@ -31,13 +31,18 @@ async def me(user: CurrentUser) -> list[str]:
 
 
 @asynccontextmanager
-async def service_of(url: str) -> AsyncIterator[httpx2.AsyncClient]:
+async def service_of(url: str, policy: CallPolicy) -> AsyncIterator[httpx2.AsyncClient]:
     """A service that asks there what keys are."""
     settings = settings_for(ConsumerSettings)
     app = create_service(settings, package="chassis", title="t", description="d", routers=[router])
     async with serving(app) as client, httpx2.AsyncClient(timeout=None) as http:
-        app.state.authenticators.insert(0, IntrospectingAuthenticator(url, "s" * 32, http, policy=QUICK))
+        app.state.authenticators.insert(0, IntrospectingAuthenticator(url, "s" * 32, http, policy=policy))
         yield client
+
+
+@pytest.fixture
+def policy() -> CallPolicy:
+    return patient(POLICY)
 
 
 async def ask(client: httpx2.AsyncClient, key: str | None = None) -> httpx2.Response:
@@ -45,19 +50,21 @@ async def ask(client: httpx2.AsyncClient, key: str | None = None) -> httpx2.Resp
     return await client.get("/api/v1/me", headers=headers)
 
 
-async def state(client: httpx2.AsyncClient) -> float:
-    return await scrape(client, "taskwire_breaker_state", call="introspection")
-
-
-async def calls(client: httpx2.AsyncClient, outcome: str) -> float:
-    return await scrape(client, "taskwire_outbound_calls_total", call="introspection", outcome=outcome)
+async def is_answered(client: httpx2.AsyncClient) -> bool:
+    """Tell whether a key was taken; without an answer the caller is told to come back."""
+    response = await ask(client)
+    if response.status_code == 200:
+        return True
+    assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
+    assert int(response.headers["Retry-After"]) >= 1
+    return False
 
 
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (silence, "timeout"),
-        (drip, "timeout"),
+        (silence, TIMEOUT),
+        (drip, TIMEOUT),
         (hang_up, "error"),
         (saying(b"", b"503 Service Unavailable"), "error"),
         (saying(b'{"active": "yes"}'), "error"),
@@ -66,59 +73,51 @@ async def calls(client: httpx2.AsyncClient, outcome: str) -> float:
     ],
     ids=["silence", "drip", "hang up", "503", "not a boolean", "nobody's", "too large"],
 )
-async def test_the_breaker_opens_refuses_tries_and_closes(answer: Answer, outcome: str) -> None:
-    async with peer_that(answer) as peer, service_of(peer.url) as client:
-        before = await calls(client, outcome)
-        for request, tried in ((1, 2), (2, 4), (3, 5)):
-            response = await ask(client)
-            assert (response.status_code, response.json()["code"]) == (503, "service_unavailable")
-            assert int(response.headers["Retry-After"]) >= 1
-            assert peer.connections == tried, f"two tries for a request, until the fifth failure: {request}"
-        assert await calls(client, outcome) == before + 5
-        assert await state(client) > 0
+async def test_the_breaker_opens_refuses_tries_and_closes(
+    answer: Answer, outcome: str, policy: CallPolicy, breaker_clock: BreakerClock
+) -> None:
+    outage = OutageOf(policy, breaker_clock)
+    async with peer_that(answer) as peer, service_of(peer.url, policy) as client:
 
-        async def is_refused() -> bool:
-            asked = peer.connections
-            assert (await ask(client)).status_code == 503
-            return peer.connections == asked
+        async def ask_again() -> bool:
+            return await is_answered(client)
 
-        assert await within(PATIENCE, is_refused, 0)
+        await outage.opens_the_breaker(ask_again, outcome)
+        assert outcome == TIMEOUT or peer.connections == 5
+        await outage.fails_a_trial(ask_again, outcome)
         peer.answer = saying(YES)
-
-        async def is_answered() -> bool:
-            return (await ask(client)).status_code == 200
-
-        assert await within(PATIENCE, is_answered, 0.05)
-        assert await state(client) == 0
+        await outage.closes_the_breaker(ask_again)
+        assert outcome == TIMEOUT or peer.connections == 7
 
 
-async def test_a_task_api_that_is_not_there_is_tried_as_often() -> None:
+async def test_a_task_api_that_is_not_there_is_tried_as_often(policy: CallPolicy, breaker_clock: BreakerClock) -> None:
     with socket.socket() as nobody:  # bound, so that nobody else gets the port, and not listening
         nobody.bind(("127.0.0.1", 0))
-        async with service_of(f"http://127.0.0.1:{nobody.getsockname()[1]}/introspect") as client:
-            before = await calls(client, "error")
-            for _ in range(3):
-                assert (await ask(client)).status_code == 503
-            assert await calls(client, "error") == before + 5
+        async with service_of(f"http://127.0.0.1:{nobody.getsockname()[1]}/introspect", policy) as client:
+            await OutageOf(policy, breaker_clock).opens_the_breaker(lambda: is_answered(client), "error")
 
 
-async def test_a_wrong_secret_is_told_from_a_wrong_key_and_neither_repeated_nor_held_against_task_api() -> None:
-    async with peer_that(saying(b"", b"401 Unauthorized")) as peer, service_of(peer.url) as client:
+async def test_a_wrong_secret_is_told_from_a_wrong_key_and_neither_repeated_nor_held_against_task_api(
+    policy: CallPolicy, breaker_clock: BreakerClock
+) -> None:
+    async with peer_that(saying(b"", b"401 Unauthorized")) as peer, service_of(peer.url, policy) as client:
         for tried in range(1, 8):
             assert (await ask(client)).status_code == 503
             assert peer.connections == tried
-        assert await state(client) == 0
+        assert OutageOf(policy, breaker_clock).state == CLOSED
 
 
-async def test_no_redirect_is_followed_with_a_key() -> None:
+async def test_no_redirect_is_followed_with_a_key(policy: CallPolicy) -> None:
     async with peer_that(saying(YES)) as elsewhere:
         away = saying(b"", b"307 Temporary Redirect", b"Location: " + elsewhere.url.encode() + b"\r\n")
-        async with peer_that(away) as peer, service_of(peer.url) as client:
+        async with peer_that(away) as peer, service_of(peer.url, policy) as client:
             assert (await ask(client)).status_code == 503
         assert elsewhere.connections == 0
 
 
-async def test_who_comes_at_once_with_one_key_waits_for_one_answer_and_one_who_leaves_takes_it_from_nobody() -> None:
+async def test_who_comes_at_once_with_one_key_waits_for_one_answer_and_one_who_leaves_takes_it_from_nobody(
+    policy: CallPolicy,
+) -> None:
     go = asyncio.Event()
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -126,9 +125,9 @@ async def test_who_comes_at_once_with_one_key_waits_for_one_answer_and_one_who_l
         await saying(YES)(reader, writer)
 
     async with peer_that(slowly) as peer, httpx2.AsyncClient(timeout=None) as http:
-        patient = IntrospectingAuthenticator(peer.url, "s" * 32, http, policy=replace(POLICY, timeout=PATIENCE))
+        asking = IntrospectingAuthenticator(peer.url, "s" * 32, http, policy=policy)
         key, request = new_key_text().text, object()
-        waiting = [asyncio.create_task(patient.authenticate(request, key)) for _ in range(10)]  # type: ignore[arg-type]
+        waiting = [asyncio.create_task(asking.authenticate(request, key)) for _ in range(10)]  # type: ignore[arg-type]
 
         async def is_asked() -> bool:
             return peer.connections == 1
@@ -142,15 +141,17 @@ async def test_who_comes_at_once_with_one_key_waits_for_one_answer_and_one_who_l
         assert peer.connections == 1
 
 
-async def test_an_answer_gives_no_role_and_no_scope_that_keys_do_not_have() -> None:
-    async with peer_that(saying(YES)) as peer, service_of(peer.url) as client:
+async def test_an_answer_gives_no_role_and_no_scope_that_keys_do_not_have(policy: CallPolicy) -> None:
+    async with peer_that(saying(YES)) as peer, service_of(peer.url, policy) as client:
         assert (await ask(client)).json() == ["alice", "tasks:read"]
 
 
-async def test_answers_are_kept_for_seconds_by_their_kind_and_never_for_longer_than_the_key_holds() -> None:
+async def test_answers_are_kept_for_seconds_by_their_kind_and_never_for_longer_than_the_key_holds(
+    policy: CallPolicy,
+) -> None:
     now = [0.0]
     async with peer_that(saying(YES)) as peer, httpx2.AsyncClient(timeout=None) as http:
-        asking = IntrospectingAuthenticator(peer.url, "s" * 32, http, clock=lambda: now[0])
+        asking = IntrospectingAuthenticator(peer.url, "s" * 32, http, clock=lambda: now[0], policy=policy)
         app = create_service(
             settings_for(ConsumerSettings), package="chassis", title="t", description="d", routers=[router]
         )

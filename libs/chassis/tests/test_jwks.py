@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +20,8 @@ from chassis.errors import UnavailableError
 from chassis.identity.jwk_set import parse_jwks
 from chassis.identity.jwks import FETCH_FLOOR, MAX_AGE, POLICY, REFRESH_AFTER, JwksKeys
 from chassis.identity.tokens import InvalidTokenError, TokenVerifier
-from chassis.testing import AUDIENCE, ISSUER, listening
+from chassis.outages import patient
+from chassis.testing import AUDIENCE, ISSUER, PATIENCE, listening
 from devstack.polling import within
 
 Jwk = dict[str, Any]
@@ -85,7 +85,7 @@ async def eventually(holds: Callable[[], bool]) -> bool:
     async def asked() -> bool:
         return holds()
 
-    return await within(90, asked, 0.01)
+    return await within(PATIENCE, asked, 0.01)
 
 
 class Clock:
@@ -121,9 +121,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def keys(issuer: Issuer, clock: Clock) -> AsyncIterator[JwksKeys]:
-    async with listening(issuer.app) as url, httpx2.AsyncClient() as client:
+    async with listening(issuer.app) as url, httpx2.AsyncClient(timeout=None) as client:
         # No test here is about time-outs, and no machine too slow for one.
-        yield JwksKeys(f"{url}/jwks", client, clock=clock, policy=replace(POLICY, timeout=90.0))
+        yield JwksKeys(f"{url}/jwks", client, clock=clock, policy=patient(POLICY))
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import pytest
 
 from chassis.database import DatabaseUnavailableError
 from chassis.periodic import in_background, repeating
-
-PATIENCE = 90.0
+from chassis.testing import PATIENCE
 
 
 @pytest.mark.parametrize("raises", [False, True])

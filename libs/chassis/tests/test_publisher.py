@@ -4,6 +4,7 @@ What a real daprd does is in `tests/e2e/test_breakers.py`.
 """
 
 import asyncio
+import select
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,15 +12,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from prometheus_client import REGISTRY, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import override
 
+from chassis.outages import CLOSED, TIMEOUT, OutageOf
 from chassis.publisher import DaprPublisher, PublishError, RefusedError
-from chassis.testing import make_task_event
+from chassis.testing import PATIENCE, make_task_event
+from devstack.breaker_clock import BreakerClock
 from devstack.polling import within
-
-PATIENCE = 90.0
 
 
 @contextmanager
@@ -54,53 +53,28 @@ def healthy_port() -> Iterator[int]:
     server.server_close()
 
 
-def scraped(metric: str, **labels: str) -> float:
-    wanted = {"call": "dapr-publish"} | labels
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(generate_latest(REGISTRY).decode())
-        for sample in family.samples
-        if sample.name == metric and wanted.items() <= sample.labels.items()
-    )
-
-
-def state() -> float:
-    return scraped("taskwire_breaker_state")
-
-
-def calls(outcome: str) -> float:
-    return scraped("taskwire_outbound_calls_total", outcome=outcome)
-
-
 async def fails(publisher: DaprPublisher) -> None:
     with pytest.raises(PublishError) as failure:
         await publisher.publish([make_task_event().encode()])
     assert not isinstance(failure.value, RefusedError), "nothing is known of what became of the events"
 
 
-async def sees_the_breaker_open_refuse_and_try(publisher: DaprPublisher, outcome: str) -> None:
-    before, refused = calls(outcome), calls("refused")
-    for failures in range(3):
-        assert (state(), publisher.open_for) == (0, 0), f"open after {failures} failures"
+def outage_of(publisher: DaprPublisher, clock: BreakerClock) -> OutageOf:
+    return OutageOf(publisher._call._policy, clock)
+
+
+async def sees_the_breaker_open_refuse_and_try(publisher: DaprPublisher, clock: BreakerClock, outcome: str) -> None:
+    outage = outage_of(publisher, clock)
+
+    async def publish() -> bool:
         await fails(publisher)
-    assert calls(outcome) == before + 3, "one try for each call"
-    assert state() > 0
+        return False
 
-    async def is_refused() -> bool:
-        """Open for two seconds at a time, so a slow machine may need several calls to meet it open."""
-        was_open = publisher.open_for > 0
-        await fails(publisher)
-        return was_open and calls("refused") > refused
-
-    assert await within(PATIENCE, is_refused, 0)
-
-    async def is_half_open() -> bool:
-        return state() == 1
-
-    assert await within(PATIENCE, is_half_open, 0.01)
-    tried = calls(outcome)
-    await fails(publisher)
-    assert (calls(outcome), state() > 0) == (tried + 1, True), "one trial, and open again"
+    assert publisher.open_for == 0
+    await outage.opens_the_breaker(publish, outcome)
+    assert publisher.open_for > 0
+    await outage.fails_a_trial(publish, outcome)
+    assert publisher.open_for > 0
 
 
 @pytest.fixture
@@ -111,40 +85,48 @@ async def publishers() -> AsyncIterator[list[DaprPublisher]]:
         await publisher.close()
 
 
-def publisher_to(health: int, grpc: int, timeout: float = 0.5) -> DaprPublisher:
-    return DaprPublisher(http_port=health, grpc_port=grpc, api_token="t" * 24, timeout=timeout)
+def publisher_to(health: int, grpc: int) -> DaprPublisher:
+    return DaprPublisher(http_port=health, grpc_port=grpc, api_token="t" * 24, timeout=PATIENCE)
 
 
-async def test_a_sidecar_that_is_not_there(publishers: list[DaprPublisher]) -> None:
+async def test_a_sidecar_that_is_not_there(
+    publishers: list[DaprPublisher], breaker_clock: BreakerClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.publisher._HEALTH_TIMEOUT", PATIENCE)
     with listener(accepts=False) as nobody:
         port = nobody.getsockname()[1]
         publishers.append(publisher_to(port, port))
-        await sees_the_breaker_open_refuse_and_try(publishers[0], "error")
+        await sees_the_breaker_open_refuse_and_try(publishers[0], breaker_clock, "error")
 
 
-async def test_a_sidecar_that_says_nothing_of_its_health(publishers: list[DaprPublisher]) -> None:
+async def test_a_sidecar_that_says_nothing_of_its_health(
+    publishers: list[DaprPublisher], breaker_clock: BreakerClock
+) -> None:
     with listener(accepts=True) as silent:
         port = silent.getsockname()[1]
         publishers.append(publisher_to(port, port))
-        await sees_the_breaker_open_refuse_and_try(publishers[0], "timeout")
+        await sees_the_breaker_open_refuse_and_try(publishers[0], breaker_clock, TIMEOUT)
 
 
-async def test_the_question_for_its_health_has_a_timeout_of_its_own(publishers: list[DaprPublisher]) -> None:
+async def test_the_question_for_its_health_has_a_timeout_of_its_own(
+    publishers: list[DaprPublisher], breaker_clock: BreakerClock
+) -> None:
     with listener(accepts=True) as silent:
         port = silent.getsockname()[1]
-        publishers.append(publisher_to(port, port, timeout=10 * PATIENCE))
-        before = calls("timeout")
-        async with asyncio.timeout(PATIENCE):
+        publishers.append(publisher_to(port, port))
+        outage = outage_of(publishers[0], breaker_clock)
+        before = outage.calls(TIMEOUT)
+        async with asyncio.timeout(PATIENCE / 2):  # less than a publish may take
             await fails(publishers[0])
-        assert calls("timeout") == before + 1
+        assert outage.calls(TIMEOUT) == before + 1
 
 
 async def test_a_sidecar_that_is_healthy_and_takes_no_events(
-    publishers: list[DaprPublisher], healthy_port: int
+    publishers: list[DaprPublisher], healthy_port: int, breaker_clock: BreakerClock
 ) -> None:
     with listener(accepts=True) as silent:
         publishers.append(publisher_to(healthy_port, silent.getsockname()[1]))
-        await sees_the_breaker_open_refuse_and_try(publishers[0], "timeout")
+        await sees_the_breaker_open_refuse_and_try(publishers[0], breaker_clock, TIMEOUT)
 
 
 async def test_a_sidecar_that_speaks_something_else(publishers: list[DaprPublisher], healthy_port: int) -> None:
@@ -163,13 +145,18 @@ async def test_a_sidecar_that_speaks_something_else(publishers: list[DaprPublish
 
 
 async def test_a_relay_that_is_ended_while_the_sidecar_says_nothing_leaves_the_breaker_as_it_was(
-    publishers: list[DaprPublisher], healthy_port: int
+    publishers: list[DaprPublisher], healthy_port: int, breaker_clock: BreakerClock
 ) -> None:
     with listener(accepts=True) as silent:
-        publishers.append(publisher_to(healthy_port, silent.getsockname()[1], timeout=PATIENCE))
-        cancelled = calls("cancelled")
+        publishers.append(publisher_to(healthy_port, silent.getsockname()[1]))
+        outage = outage_of(publishers[0], breaker_clock)
+        cancelled = outage.calls("cancelled")
         call = asyncio.create_task(publishers[0].publish([make_task_event().encode()]))
-        await asyncio.sleep(0.2)
+
+        async def is_under_way() -> bool:
+            return bool(select.select([silent], [], [], 0)[0])
+
+        assert await within(PATIENCE, is_under_way, 0.01)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        assert (state(), calls("cancelled")) == (0, cancelled + 1)
+        assert (outage.state, outage.calls("cancelled")) == (CLOSED, cancelled + 1)

@@ -19,13 +19,12 @@ from chassis.identity import CurrentUser
 from chassis.rate_limits.counters import SharedCounters
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import NOBODYS_PORT, PATIENCE, REFUSED_URL, bearer, serving, settings_for
+from devstack.breaker_clock import BreakerClock
 from devstack.polling import within
 
 ALICE = bearer("alice")
-PATIENCE = 90.0
 A_MOMENT = 0.25
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
@@ -57,12 +56,15 @@ def url_of(valkey: ValkeyServer) -> str:
     return f"valkey://127.0.0.1:{valkey.port}/0"
 
 
+def service(store: str, **settings: object) -> FastAPI:
+    patient = {"rate_limit_store": store, "rate_limit_store_timeout": PATIENCE}
+    made = settings_for(ServiceSettings, REFUSED_URL, **patient | settings)
+    return create_service(made, package="chassis", title="t", description="d", routers=[router])
+
+
 @asynccontextmanager
-async def replica(store: str, patience: float = PATIENCE, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
-    settings |= {"rate_limit_store": store, "rate_limit_store_timeout": patience}
-    made = settings_for(ServiceSettings, NO_DATABASE, **settings)
-    app: FastAPI = create_service(made, package="chassis", title="t", description="d", routers=[router])
-    async with serving(app) as client:
+async def replica(store: str, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(service(store, **settings)) as client:
         yield client
 
 
@@ -149,30 +151,34 @@ async def test_a_redis_address_is_understood_too(valkey: ValkeyServer) -> None:
         assert counted("ok") > before
 
 
-async def test_with_a_frozen_store_requests_go_on_and_it_is_counted_and_it_heals(valkey: ValkeyServer) -> None:
-    async with replica(url_of(valkey), A_MOMENT, rate_limit_per_user=1_000) as client:
+async def test_with_a_frozen_store_requests_go_on_and_it_is_counted_and_it_heals(
+    valkey: ValkeyServer, breaker_clock: BreakerClock
+) -> None:
+    app = service(url_of(valkey), rate_limit_per_user=1_000)
+    policy = app.state.rate_limits.counters._call._policy
+    async with serving(app) as client:
         assert await ask(client) == 200
         timeouts, refused, alone = counted("timeout"), counted("refused"), unshared()
         os.kill(pid := pid_of(valkey), signal.SIGSTOP)
+        vars(policy).update(timeout=A_MOMENT)  # in which nobody answers
         try:
             answers = [await ask(client) for _ in range(20)]
             assert answers == [200] * 20
             assert unshared() >= alone + 20
             # Few waited for it: the breaker opened after three, and everybody else went on at once.
-            assert counted("timeout") - timeouts >= 3
+            assert counted("timeout") == timeouts + 3
             assert counted("refused") - refused >= 20
         finally:
             os.kill(pid, signal.SIGCONT)
-
-        async def shared_again() -> bool:
-            alone = unshared()
-            return await ask(client) == 200 and unshared() == alone
-
-        assert await within(PATIENCE, shared_again, 0.2)
+        vars(policy).update(timeout=PATIENCE)
+        breaker_clock.passes(policy.recovery_timeout)
+        answered, alone = counted("ok"), unshared()
+        assert await ask(client) == 200
+        assert (unshared(), counted("ok") > answered) == (alone, True)
 
 
 async def test_requests_that_come_all_at_once_do_not_wait_one_after_the_other(valkey: ValkeyServer) -> None:
-    async with replica(url_of(valkey), 2.0) as client:
+    async with replica(url_of(valkey), rate_limit_store_timeout=2.0) as client:
         os.kill(pid := pid_of(valkey), signal.SIGSTOP)
         try:
             began = time.monotonic()
@@ -206,13 +212,13 @@ async def test_with_a_killed_store_this_replica_limits_by_itself_and_shares_agai
 
 async def test_a_store_that_was_never_there_keeps_no_service_from_starting() -> None:
     before = counted("error")
-    async with replica("valkey://user:planted-secret@127.0.0.1:1/0") as client:
+    async with replica(f"valkey://user:planted-secret@127.0.0.1:{NOBODYS_PORT}/0") as client:
         assert [await ask(client) for _ in range(5)] == [200] * 5
         assert counted("error") > before
 
 
 async def test_its_password_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    async with replica("valkey://user:planted-secret@127.0.0.1:1/0") as client:
+    async with replica(f"valkey://user:planted-secret@127.0.0.1:{NOBODYS_PORT}/0") as client:
         assert await ask(client) == 200
     shown = capsys.readouterr()
     assert "rate limits are counted by this replica alone" in shown.out + shown.err + caplog.text

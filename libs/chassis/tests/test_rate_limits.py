@@ -17,12 +17,11 @@ from chassis.rate_limits.counters import LocalCounters
 from chassis.rate_limits.memory import BoundedMemoryStorage
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import REFUSED_URL, bearer, serving, settings_for
 
 ALICE: Final = bearer("alice")
 BOB: Final = bearer("bob")
 ROUTES: Final[RouteBudgets] = {("POST", "/keys/{name}"): CREDENTIAL, ("GET", "/open/{secret}.ics"): SECRET_ADDRESS}
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
@@ -55,7 +54,7 @@ class Time:
 
 @asynccontextmanager
 async def limited(time: Time | None = None, **settings: object) -> AsyncIterator[httpx2.AsyncClient]:
-    made = settings_for(ServiceSettings, NO_DATABASE, trusted_proxies="127.0.0.1", **settings)
+    made = settings_for(ServiceSettings, REFUSED_URL, trusted_proxies="127.0.0.1", **settings)
     app: FastAPI = create_service(made, package="chassis", title="t", description="d", routers=[router])
     counters = LocalCounters(BoundedMemoryStorage(clock=time or Time()))
     app.state.rate_limits.counters = app.state.rate_limits.addresses = counters

@@ -11,11 +11,10 @@ from fastapi import APIRouter, FastAPI
 from chassis.security_headers import SECURITY_HEADERS
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import serving, settings_for
+from chassis.testing import REFUSED_URL, serving, settings_for
 
 APP = "https://app.example.com"
 PAGE = Path(__file__).parents[3] / "docs" / "api" / "edges.md"
-NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 router = APIRouter()
 
 
@@ -30,7 +29,7 @@ async def broken() -> None:
 
 
 def make_app(**settings: object) -> FastAPI:
-    made = settings_for(ServiceSettings, NO_DATABASE, cors_origins=[APP], **settings)
+    made = settings_for(ServiceSettings, REFUSED_URL, cors_origins=[APP], **settings)
     return create_service(made, package="chassis", title="t", description="d", routers=[router])
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry import trace
 
+from chassis.testing import PATIENCE
 from chassis.tracing import configure_tracing
 
-PATIENCE = 90.0
 MORE_THAN_ARE_KEPT = 5_000
 
 

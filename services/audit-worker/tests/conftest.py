@@ -10,12 +10,18 @@ from fastapi import FastAPI
 from audit_worker.app import create_app
 from audit_worker.settings import AuditWorkerSettings
 from chassis.migrations import upgrade
-from chassis.testing import serving, settings_for
+from chassis.testing import serving, settings_for, take_all_the_time_there_is
 from devstack.throwaway import DatabaseFactory
 
 
 def migrate(database_url: str) -> None:
     upgrade("audit_worker", database_url)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No delivery, erasure or check ends because the machine is slow."""
+    take_all_the_time_there_is(monkeypatch)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from audit_worker.trail.chain import Head, verify_chain
 from audit_worker.trail.schemas import AuditEntryOut
 from chassis.event_samples import NEWER_DELIVERIES, SAMPLE
 from chassis.testing import (
+    PATIENCE,
     bearer,
     bulk_envelope,
     deliver,
@@ -176,7 +177,7 @@ async def test_an_entry_that_is_not_base64_is_a_dead_letter(client: httpx2.Async
         response = await post_events(client, json.dumps(envelope).encode())
         return [status["status"] for status in response.json()["statuses"]] == ["SUCCESS", "SUCCESS"]
 
-    assert await within(90, is_taken, 0.2)
+    assert await within(PATIENCE, is_taken, 0.2)
     assert await database.fetchval("SELECT body FROM dead_letters") == "nö base64".encode()
 
 

@@ -14,7 +14,8 @@ from audit_worker.settings import AuditWorkerSettings
 from chassis import consumer
 from chassis.dead_letters import delivery
 from chassis.event_samples import MALFORMED_DELIVERIES, SAMPLE, with_member
-from chassis.testing import bearer, deliver, make_task_event, post_dead_letter, serving, settings_for
+from chassis.testing import PATIENCE, bearer, deliver, make_task_event, post_dead_letter, serving, settings_for
+from devstack.polling import within
 from task_events import TaskEvent
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -282,11 +283,14 @@ async def test_a_late_redrive_does_not_take_the_task_back(client: httpx2.AsyncCl
     assert await database.fetchval("SELECT version FROM inbox_subjects WHERE subject = '1'") == 2
 
 
-async def test_a_redrive_during_an_outage_changes_nothing(client: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_redrive_during_an_outage_changes_nothing(
+    client: httpx2.AsyncClient, database: Database, database_url: str
+) -> None:
     [letter] = await stored(client, make_task_event())
-    async with database.transaction():
+    impatient = create_app(settings_for(AuditWorkerSettings, database_url, database_lock_timeout=0.1))
+    async with serving(impatient) as other, database.transaction():
         await database.execute("LOCK chain_head IN ACCESS EXCLUSIVE MODE")
-        response = await post(client, f"/{letter['id']}/redrive")
+        response = await post(other, f"/{letter['id']}/redrive")
     assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
     assert await letters(client) == [letter]
     assert (await post(client, f"/{letter['id']}/redrive")).status_code == 200
@@ -432,9 +436,12 @@ async def test_the_gauge_shows_the_open_letters(
     monkeypatch.setattr(delivery, "_COUNT_EVERY", 0.02)
     await stored(client, b"x", b"y", b"z")
     await post(client, "/1/discard", {"note": "known"})
-    async with serving(create_app(settings_for(AuditWorkerSettings, database_url))), asyncio.timeout(5):
-        while REGISTRY.get_sample_value("taskwire_dead_letters_open") != 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    async with serving(create_app(settings_for(AuditWorkerSettings, database_url))):
+
+        async def two_are_open() -> bool:
+            return REGISTRY.get_sample_value("taskwire_dead_letters_open") == 2
+
+        assert await within(PATIENCE, two_are_open, 0.01)
 
 
 async def test_the_open_letters_are_read_through_their_index(client: httpx2.AsyncClient, database: Database) -> None:

@@ -24,6 +24,7 @@ from chassis.publisher import PublishError
 from chassis.testing import (
     APP_TOKEN,
     HS256_SECRET,
+    PATIENCE,
     bearer,
     deliver,
     deliver_bulk,
@@ -37,7 +38,6 @@ from task_events import EncodedEvent, ErasureConfirmed, ErasureRequested, Erasur
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 ALICE = "alice-7f3a"
 SECRET = "buy a ring"
-PATIENCE = 90.0
 
 
 class Confirmations:
@@ -274,10 +274,12 @@ async def test_nobody_but_the_sidecar_may_ask_for_an_erasure(client: httpx2.Asyn
 
 
 async def test_the_erasure_waits_for_who_is_appending_an_entry(
-    client: httpx2.AsyncClient, database: Database, confirmations: Confirmations
+    client: httpx2.AsyncClient, database: Database, confirmations: Confirmations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with database.transaction():
-        await database.execute("SELECT FROM chain_head FOR UPDATE")  # as whoever is about to append
-        assert await erase(client, ALICE) == "RETRY"
+    with monkeypatch.context() as hurried:
+        hurried.setattr("chassis.erasure._ERASE_TIMEOUT", 0.2)
+        async with database.transaction():
+            await database.execute("SELECT FROM chain_head FOR UPDATE")  # as whoever is about to append
+            assert await erase(client, ALICE) == "RETRY"
     assert await erase(client, ALICE) == "SUCCESS"
     assert len(confirmations.events) == 1

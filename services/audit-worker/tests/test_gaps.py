@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from chassis.gaps import observe_gaps
-from chassis.testing import bearer, deliver, deliver_bulk, deliver_until_taken, make_task_event
+from chassis.testing import PATIENCE, bearer, deliver, deliver_bulk, deliver_until_taken, make_task_event
 from devstack.polling import within
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -133,7 +133,7 @@ async def test_a_running_service_keeps_the_gauges_up_to_date(client: httpx2.Asyn
     async def observed() -> bool:
         return sample("taskwire_inbox_open_gaps") == 41
 
-    assert await within(15, observed, 0.05)
+    assert await within(PATIENCE, observed, 0.05)
 
 
 @pytest.mark.parametrize("role", ["auditor", "admin"])

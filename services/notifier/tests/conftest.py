@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from chassis.migrations import upgrade
-from chassis.testing import serving, settings_for
+from chassis.testing import serving, settings_for, take_all_the_time_there_is
 from devstack.throwaway import DatabaseFactory
 from notifier.app import create_app
 from notifier.settings import NotifierSettings
@@ -16,6 +16,12 @@ from notifier.settings import NotifierSettings
 
 def migrate(database_url: str) -> None:
     upgrade("notifier", database_url)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No delivery, erasure or check ends because the machine is slow."""
+    take_all_the_time_there_is(monkeypatch)
 
 
 @pytest.fixture

@@ -14,10 +14,16 @@ from sqlalchemy import Connection, event
 
 from chassis.database import Database, open_database
 from chassis.migrations import upgrade
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import bearer, serving, settings_for, take_all_the_time_there_is
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No delivery, erasure or check ends because the machine is slow."""
+    take_all_the_time_there_is(monkeypatch)
 
 
 @pytest.fixture
@@ -28,16 +34,7 @@ async def database_url(databases: DatabaseFactory) -> AsyncIterator[str]:
 
 @pytest.fixture
 def settings(database_url: str) -> TaskApiSettings:
-    nobody = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-    return settings_for(TaskApiSettings, database_url, **nobody)
-
-
-@pytest.fixture
-def patient_settings(database_url: str) -> TaskApiSettings:
-    """For tests whose requests come at once and wait for each other, however slow the machine is."""
-    waits = ("lock", "statement", "pool", "connect", "idle", "transaction")
-    patient = dict.fromkeys((f"database_{wait}_timeout" for wait in waits), 90)
-    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **patient)
+    return settings_for(TaskApiSettings, database_url)
 
 
 @pytest.fixture

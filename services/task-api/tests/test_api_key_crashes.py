@@ -15,12 +15,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
 from devstack.polling import within
 from devstack.ports import free_base
 
 KEYS: Final = "/api/v1/api-keys"
-PATIENCE: Final = 90.0
 Json = dict[str, Any]
 PAUSE: Final = """
     CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -48,20 +47,16 @@ class Service:
 @contextlib.asynccontextmanager
 async def service(database_url: str, log: Path) -> AsyncIterator[Service]:
     """`python -m task_api serve` as it is deployed."""
-    environment = {
+    environment = PATIENT_ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_LOG_LEVEL": "DEBUG",
         "TASKWIRE_PORT": str(port := free_base()),
         "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_DATABASE_STATEMENT_TIMEOUT": "90",
-        "TASKWIRE_DATABASE_LOCK_TIMEOUT": "90",
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
         "TASKWIRE_API_KEY_PEPPERS": "p:" + "planted-pepper-" * 3,
-        "DAPR_HTTP_PORT": "1",
-        "DAPR_GRPC_PORT": "1",
         "DAPR_API_TOKEN": "no sidecar is there",
         "APP_API_TOKEN": "no sidecar is there",
     }
@@ -74,7 +69,7 @@ async def service(database_url: str, log: Path) -> AsyncIterator[Service]:
     async def ready() -> bool:
         assert process.returncode is None, "see the log"
         with contextlib.suppress(httpx2.ConnectError):
-            async with httpx2.AsyncClient(timeout=15) as http:
+            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
                 return (await http.get(f"{found.url}/health/ready")).status_code == 200
         return False
 

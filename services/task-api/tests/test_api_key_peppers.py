@@ -9,13 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import PATIENCE, bearer, serving, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
 KEYS, TASKS = "/api/v1/api-keys", "/api/v1/tasks"
-PATIENCE = 90.0
 OLD, NEW = "old:" + "o" * 32, "new:" + "n" * 32
 Json = dict[str, Any]
 
@@ -44,7 +43,7 @@ async def execute(database: Database, sql: str) -> None:
 
 @asynccontextmanager
 async def replica(database_url: str, peppers: str) -> AsyncIterator[httpx2.AsyncClient]:
-    settings = settings_for(TaskApiSettings, database_url, api_key_peppers=peppers, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1)
+    settings = settings_for(TaskApiSettings, database_url, api_key_peppers=peppers)
     async with serving(create_app(settings)) as client:
         yield client
 

@@ -213,10 +213,8 @@ async def test_no_more_than_five_secrets_work_at_once(client: httpx2.AsyncClient
     assert await rows(database, "SELECT count(*) FROM api_key_secrets") == [(2,)], "those that ended are gone"
 
 
-async def test_two_rotations_at_once_follow_one_after_the_other(
-    patient_settings: TaskApiSettings, database: Database
-) -> None:
-    async with serving(create_app(patient_settings)) as client:
+async def test_two_rotations_at_once_follow_one_after_the_other(settings: TaskApiSettings, database: Database) -> None:
+    async with serving(create_app(settings)) as client:
         key = await make_key(client)
         both = await asyncio.gather(*(rotate(client, key, 0) for _ in range(2)))
         assert sorted([await works(client, one) for one in both]) == [False, True]
@@ -229,8 +227,8 @@ async def test_two_rotations_at_once_follow_one_after_the_other(
         assert await rows(database, endless) == [(1,)]
 
 
-async def test_of_many_at_once_no_more_keys_are_made_than_one_may_have(patient_settings: TaskApiSettings) -> None:
-    async with serving(create_app(patient_settings)) as client:
+async def test_of_many_at_once_no_more_keys_are_made_than_one_may_have(settings: TaskApiSettings) -> None:
+    async with serving(create_app(settings)) as client:
         new = {"name": "x", "scopes": ["tasks:read"]}
         answers = await asyncio.gather(*(client.post(KEYS, json=new, headers=ALICE) for _ in range(27)))
         assert sorted(answer.status_code for answer in answers) == [201] * 25 + [409] * 2

@@ -183,9 +183,7 @@ async def test_a_request_that_is_no_list_of_1_to_500_operations_is_refused_as_a_
 
 
 async def test_a_bulk_may_bring_more_than_other_requests_but_not_anything(database_url: str) -> None:
-    settings = settings_for(
-        TaskApiSettings, database_url, max_body_bytes=1024, bulk_max_body_bytes=4096, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1
-    )
+    settings = settings_for(TaskApiSettings, database_url, max_body_bytes=1024, bulk_max_body_bytes=4096)
     async with serving(create_app(settings)) as client:
         large = {"title": "x", "description": "d" * 2000}
         assert (await client.post(TASKS, json=large, headers=ALICE)).status_code == 413
@@ -272,7 +270,7 @@ async def test_the_largest_bulk_takes_one_statement_of_each_kind(
 async def test_bulks_of_any_size_send_the_same_statements(database_url: str) -> None:
     """PostgreSQL keeps each statement prepared, on each connection: one for each size would fill its memory."""
     one_connection = {"database_pool_size": 1, "database_pool_overflow": 0, "database_pool_timeout": 30}
-    settings = settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **one_connection)
+    settings = settings_for(TaskApiSettings, database_url, **one_connection)
     app = create_app(settings)
 
     async def prepared() -> set[str]:

@@ -140,7 +140,7 @@ class Account:
 @example(before=[], operations=[{"task": 0, "op": "complete"}])
 @example(before=[], operations=[{"task": 0, "op": "delete"}])
 @given(before=BEFORE, operations=st.lists(OPERATION, min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_a_bulk_does_what_its_operations_do_one_by_one(
     client: httpx2.AsyncClient, database: Database, before: list[dict[str, Any]], operations: list[dict[str, Any]]
 ) -> None:

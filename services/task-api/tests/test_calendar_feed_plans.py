@@ -57,7 +57,7 @@ async def crowded_url(databases: DatabaseFactory) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def crowded(crowded_url: str) -> AsyncIterator[Database]:
-    settings = settings_for(TaskApiSettings, crowded_url, database_statement_timeout=90.0)
+    settings = settings_for(TaskApiSettings, crowded_url)
     database = open_database(settings, application_name="test")
     yield database
     await database.close()

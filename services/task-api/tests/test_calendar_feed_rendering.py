@@ -92,7 +92,7 @@ def test_a_long_description_is_cut_off() -> None:
     assert (len(shown), shown[-2:]) == (MAX_DESCRIPTION_CHARS, "x\u2026")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=200),
     st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=50), max_size=4),

@@ -16,11 +16,10 @@ import httpx2
 import pytest
 from typing_extensions import override
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
 from devstack.polling import within
 from devstack.ports import free_base
 
-PATIENCE = 90.0
 FEEDS = "/api/v1/calendar-feeds"
 WAITING = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
@@ -67,20 +66,16 @@ class Service:
 @pytest.fixture
 async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIterator[Service]:
     """`python -m task_api serve` as it is deployed, but telling all that it ever tells."""
-    environment = {
+    environment = PATIENT_ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_LOG_LEVEL": "DEBUG",
         "TASKWIRE_PORT": str(port := free_base()),
         "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_DATABASE_STATEMENT_TIMEOUT": "60",
-        "TASKWIRE_DATABASE_LOCK_TIMEOUT": "60",
         "TASKWIRE_SHUTDOWN_GRACE": "1",
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",
-        "DAPR_GRPC_PORT": "1",
         "DAPR_API_TOKEN": "no sidecar is there",
         "APP_API_TOKEN": "no sidecar is there",
         "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
@@ -97,7 +92,7 @@ async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIte
     async def ready() -> bool:
         assert process.returncode is None, log.read_text()
         with contextlib.suppress(httpx2.ConnectError):
-            async with httpx2.AsyncClient(timeout=15) as http:
+            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
                 return (await http.get(f"{found.url}/health/ready")).status_code == 200
         return False
 

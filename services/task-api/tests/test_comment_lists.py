@@ -14,16 +14,10 @@ from chassis.database import Database
 from chassis.testing import bearer
 from task_api.comments.models import Comment
 from task_api.comments.service import MAX_COMMENTS
-from task_api.settings import TaskApiSettings
 
 TASKS, COMMENTS = "/api/v1/tasks", "/api/v1/comments"
 ALICE = bearer("alice")
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
-
-
-@pytest.fixture
-def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
-    return patient_settings
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ from chassis.database import Database
 from chassis.testing import bearer
 from task_api.comments.models import Comment
 from task_api.outbox.models import OutboxEvent
-from task_api.settings import TaskApiSettings
 
 TASKS, COMMENTS = "/api/v1/tasks", "/api/v1/comments"
 ALICE, BOB = bearer("alice"), bearer("bob")
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
-    return patient_settings
 
 
 @pytest.fixture

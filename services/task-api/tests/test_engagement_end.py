@@ -1,7 +1,7 @@
 """How an engagement ends, and what becomes of it when somebody's account does."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import httpx2
 import pytest
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer, serving
+from chassis.testing import PATIENCE, bearer, serving
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.engagements import ending
@@ -18,7 +18,6 @@ from task_api.settings import TaskApiSettings
 
 TASKS, ENGAGEMENTS = "/api/v1/tasks", "/api/v1/engagements"
 ALICE, BOB = bearer("alice"), bearer("bob")
-PATIENCE: Final = 90.0
 MakeEngagement = Callable[..., Awaitable[int]]
 
 

@@ -7,37 +7,20 @@ from typing import Final
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from chassis.database import Database, open_database
-from chassis.testing import bearer
+from chassis.database import Database
+from chassis.testing import PATIENCE, bearer
 from devstack.polling import within
-from task_api.app import create_app
 from task_api.engagements import access, invitations, service
 from task_api.engagements.roles import Act
 from task_api.engagements.spaces import Space
-from task_api.settings import TaskApiSettings
 
 TASKS, ENGAGEMENTS = "/api/v1/tasks", "/api/v1/engagements"
 ALICE, BOB, CAROL = (bearer(name) for name in ("alice", "bob", "carol"))
-PATIENCE: Final = 90.0
 WAITING: Final = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 MakeEngagement = Callable[..., Awaitable[int]]
-
-
-@pytest.fixture
-def app(patient_settings: TaskApiSettings) -> FastAPI:
-    return create_app(patient_settings)
-
-
-@pytest.fixture
-async def database(patient_settings: TaskApiSettings) -> AsyncIterator[Database]:
-    """Whoever holds a lock and looks who waits is as patient as those who wait."""
-    database = open_database(patient_settings, application_name="test")
-    yield database
-    await database.close()
 
 
 async def waiting(database: Database, count: int = 1) -> None:

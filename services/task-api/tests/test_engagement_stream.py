@@ -3,19 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import httpx2
 import pytest
 
 from chassis.event_source import EventSource, StreamRefusedError, event_source
-from chassis.testing import bearer, listening, settings_for
+from chassis.testing import PATIENCE, bearer, listening, settings_for
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
 TASKS, ENGAGEMENTS = "/api/v1/tasks", "/api/v1/engagements"
 ALICE, BOB, CAROL = (bearer(name) for name in ("alice", "bob", "carol"))
-PATIENCE: Final = 90.0
 
 
 @dataclass
@@ -58,8 +56,7 @@ def replica(database_url: str) -> Replicas:
 
     @asynccontextmanager
     async def running(**more: object) -> AsyncIterator[Replica]:
-        nobody: dict[str, object] = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-        app = create_app(settings_for(TaskApiSettings, database_url, **nobody | more))
+        app = create_app(settings_for(TaskApiSettings, database_url, **more))
         async with (
             app.router.lifespan_context(app),
             listening(app) as url,

@@ -9,13 +9,12 @@ import httpx2
 import pytest
 
 from chassis.event_source import EventSource, event_source
-from chassis.testing import bearer, listening, settings_for
+from chassis.testing import PATIENCE, bearer, listening, settings_for
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
 
 STREAM, ENGAGEMENTS = "/api/v1/tasks/stream", "/api/v1/engagements"
 ALICE, BOB = bearer("alice"), bearer("bob")
-PATIENCE: Final = 90.0
 END: Final = {
     "code": "account_erased", "detail": "This account is erased, or being erased; it does not come back.",
 }  # fmt: skip
@@ -28,8 +27,7 @@ def replica(database_url: str) -> Replica:
 
     @asynccontextmanager
     async def running() -> AsyncIterator[httpx2.AsyncClient]:
-        quiet = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1, "stream_heartbeat": 300}
-        app = create_app(settings_for(TaskApiSettings, database_url, **quiet))
+        app = create_app(settings_for(TaskApiSettings, database_url, stream_heartbeat=300))
         async with (
             app.router.lifespan_context(app),
             listening(app) as url,

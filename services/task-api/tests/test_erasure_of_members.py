@@ -15,7 +15,7 @@ from sqlalchemy import text
 from chassis.accounts import ACCOUNTS_ROUTE
 from chassis.correlation import new_id
 from chassis.database import Database
-from chassis.testing import APP_TOKEN, bearer, settings_for
+from chassis.testing import APP_TOKEN, PATIENCE, bearer, settings_for
 from devstack.polling import within
 from task_api.engagements import ending
 from task_api.settings import TaskApiSettings
@@ -24,7 +24,6 @@ from task_events import ErasureConfirmed, ErasureConfirmedData
 TASKS, ENGAGEMENTS, ME = "/api/v1/tasks", "/api/v1/engagements", "/api/v1/users/me"
 ALICE, BOB = "alice", "bob"
 HOLD_ENDING: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('end engagements', 0))")
-PATIENCE: Final = 90.0
 MakeEngagement = Callable[..., Awaitable[int]]
 
 
@@ -35,7 +34,7 @@ def looks_often_for_engagements_that_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def settings(database_url: str) -> TaskApiSettings:
-    return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, erasure_settle=4)
+    return settings_for(TaskApiSettings, database_url, erasure_settle=4)
 
 
 async def run(database: Database, statement: str) -> list[Any]:

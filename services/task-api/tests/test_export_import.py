@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from chassis.testing import bearer
+from chassis.testing import PATIENCE, bearer
 from devstack.polling import within
 from task_api.engagements.spaces import Space
 from task_api.portability.exporting import TaskExport
@@ -183,7 +183,7 @@ async def test_a_slow_reader_of_an_export_holds_no_connection(app: FastAPI, clie
         return bool(pool.checkedout() == 0)
 
     async for _ in pieces:
-        assert await within(90, none_is_held, 0.01)
+        assert await within(PATIENCE, none_is_held, 0.01)
 
 
 async def test_an_export_that_cannot_be_finished_breaks_off_and_does_not_look_whole(

@@ -13,17 +13,11 @@ from chassis.database import Database
 from chassis.testing import bearer
 from task_api.history.models import Completion
 from task_api.outbox.models import OutboxEvent
-from task_api.settings import TaskApiSettings
 
 TASKS, COMPLETIONS = "/api/v1/tasks", "/api/v1/completions"
 BULK = f"{TASKS}/bulk"
 ALICE = bearer("alice")
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
-
-
-@pytest.fixture
-def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
-    return patient_settings
 
 
 async def create(client: httpx2.AsyncClient, **fields: object) -> int:

@@ -74,7 +74,7 @@ async def crowded_url(databases: DatabaseFactory) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def crowded(crowded_url: str) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
-    app = create_app(settings_for(TaskApiSettings, crowded_url, database_statement_timeout=90.0))
+    app = create_app(settings_for(TaskApiSettings, crowded_url))
     async with serving(app) as client:
         yield app, client
 
@@ -188,7 +188,7 @@ async def test_a_comment_is_found_by_its_id_and_history_written_by_index(
 
 
 async def test_the_purge_looks_at_deleted_tasks_only(crowded_url: str) -> None:
-    settings = settings_for(TaskApiSettings, crowded_url, database_statement_timeout=90.0)
+    settings = settings_for(TaskApiSettings, crowded_url)
     database = open_database(settings, application_name="test")
     try:
         with statements_of(database.engine) as seen:

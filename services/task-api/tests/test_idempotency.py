@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from chassis.database import Database
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import PATIENCE, bearer, serving, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.idempotency.models import IdempotencyKey
@@ -23,7 +23,6 @@ from task_api.settings import TaskApiSettings
 
 TASKS = "/api/v1/tasks"
 ALICE, BOB = bearer("alice"), bearer("bob")
-PATIENCE = 90.0
 REPLAYED = "idempotent-replayed"
 WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 SentStatements = Callable[[], AbstractContextManager[list[str]]]
@@ -205,7 +204,7 @@ async def test_of_a_request_only_its_hash_is_kept(client: httpx2.AsyncClient, da
 
 
 async def test_an_expired_key_is_free_again_before_and_after_the_purge(database_url: str, database: Database) -> None:
-    settings = settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, idempotency_lifetime=60)
+    settings = settings_for(TaskApiSettings, database_url, idempotency_lifetime=60)
     async with serving(create_app(settings)) as client:
         made = [await client.post(TASKS, json={"title": "x"}, headers=keyed(f"k-{number}")) for number in range(3)]
         ((left,),) = await rows(
@@ -218,7 +217,8 @@ async def test_an_expired_key_is_free_again_before_and_after_the_purge(database_
             await session.commit()
         fresh = await client.post(TASKS, json={"title": "another"}, headers=keyed("k-0"))
         assert (fresh.status_code, REPLAYED in fresh.headers) == (201, False)
-        assert await Idempotency(lifetime=60).purge(database) == 1
+        # None where the service's own was late, and took it away before.
+        assert await Idempotency(lifetime=60).purge(database) in {0, 1}
         assert [row.key for row in await rows(database, "SELECT key FROM idempotency_keys ORDER BY key")] == [
             "k-0",
             "k-2",

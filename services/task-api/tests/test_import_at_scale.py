@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, bearer
+from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
 from devstack.polling import within
 from devstack.ports import free_base
 from task_api.engagements.spaces import Space
@@ -23,7 +23,6 @@ from task_api.portability.importing import BATCH
 from task_api.portability.rows import FileRow
 from task_api.tasks.models import Task
 
-PATIENCE = 90.0
 TASKS = "/api/v1/tasks"
 HEAD, END = b'{"format": "taskwire-tasks", "version": 1, "tasks": [\n', b"]}\n"
 ALICE = bearer("alice") | {"Idempotency-Key": "large", "Content-Type": "application/json"}
@@ -99,7 +98,7 @@ async def test_an_export_is_made_piece_by_piece(app: FastAPI, client: httpx2.Asy
 async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """Run the real service until the block ends, or until it is killed."""
     port = free_base()
-    environment = {
+    environment = PATIENT_ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_PORT": str(port),
@@ -107,8 +106,6 @@ async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.P
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",
-        "DAPR_GRPC_PORT": "1",
         "DAPR_API_TOKEN": "no sidecar is there",
         "APP_API_TOKEN": "no sidecar is there",
     }
@@ -120,7 +117,7 @@ async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.P
     async def ready() -> bool:
         assert process.returncode is None
         with contextlib.suppress(httpx2.TransportError):
-            async with httpx2.AsyncClient(timeout=15) as http:
+            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
                 return (await http.get(f"{url}/health/ready")).status_code == 200
         return False
 

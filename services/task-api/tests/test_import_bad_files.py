@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import PATIENCE, bearer, serving, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
@@ -170,7 +170,7 @@ Limited = Callable[..., TaskApiSettings]
 @pytest.fixture
 def limited(database_url: str) -> Limited:
     def make(**limits: object) -> TaskApiSettings:
-        return settings_for(TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, **limits)
+        return settings_for(TaskApiSettings, database_url, **limits)
 
     return make
 
@@ -232,11 +232,11 @@ async def test_a_user_has_so_many_transfers_under_way_at_most(limited: Limited) 
             return so_many
 
         first = importing("alice")
-        assert await within(90, under_way(1), 0.01)
+        assert await within(PATIENCE, under_way(1), 0.01)
         refused = await client.get(f"{TASKS}/export", headers=ALICE)
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_transfers")
         second = importing("bob")
-        assert await within(90, under_way(2), 0.01)
+        assert await within(PATIENCE, under_way(2), 0.01)
         refused = await client.get(f"{TASKS}/export", headers=bearer("carol"))
         assert (refused.status_code, refused.json()["code"]) == (503, "transfers_exhausted")
         release.set()
@@ -246,7 +246,7 @@ async def test_a_user_has_so_many_transfers_under_way_at_most(limited: Limited) 
 
 
 @given(content=st.binary(max_size=60), form=st.sampled_from([JSON, CSV]), begun=st.booleans())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_no_bytes_make_the_service_fail(
     client: httpx2.AsyncClient, content: bytes, form: str, begun: bool
 ) -> None:

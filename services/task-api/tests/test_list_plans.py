@@ -101,7 +101,7 @@ async def crowded_url(databases: DatabaseFactory) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def crowded(crowded_url: str) -> AsyncIterator[tuple[FastAPI, httpx2.AsyncClient]]:
-    app = create_app(settings_for(TaskApiSettings, crowded_url, database_statement_timeout=90.0))
+    app = create_app(settings_for(TaskApiSettings, crowded_url))
     async with serving(app) as client:
         yield app, client
 

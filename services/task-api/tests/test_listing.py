@@ -133,7 +133,7 @@ def expected(tasks: list[Item], query: Mapping[str, Any], sorts: list[tuple[str,
 
 
 @given(query=QUERIES, sorts=SORTS, limit=st.integers(3, 50))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_any_filters_in_any_order_list_what_a_model_lists(
     client: httpx2.AsyncClient, tasks: list[Item], query: dict[str, Any], sorts: list[tuple[str, bool]], limit: int
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from chassis.migrations import downgrade, upgrade
 from chassis.schema_comparison import schema_differences
-from chassis.testing import bearer, serving, settings_for
+from chassis.testing import PATIENCE, bearer, serving, settings_for
 from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
 from task_api.app import create_app
@@ -121,8 +121,8 @@ async def test_tasks_are_written_while_the_index_of_words_is_made(empty_url: str
     async def is_waiting() -> bool:
         return bool(await watcher.fetchval(waiting))
 
-    assert await within(90, is_waiting, 0.1)
-    await other.execute("SET lock_timeout = '20s'")
+    assert await within(PATIENCE, is_waiting, 0.1)
+    await other.execute("SET lock_timeout = '90s'")
     await other.execute(TASK_OF.format("bob"))
     await holding.commit()
     await making
@@ -208,7 +208,7 @@ async def test_a_database_that_cannot_be_reached_ends_the_migration(listens: boo
         if listens:
             server.listen()
         url = f"postgresql://nobody:nothing@127.0.0.1:{server.getsockname()[1]}/nowhere"
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE):
             with pytest.raises((ConnectionError, TimeoutError)) as failure:
                 await asyncio.to_thread(upgrade, "task_api", url)
         assert isinstance(failure.value, TimeoutError if listens else ConnectionError)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer, scrape, serving, settings_for
+from chassis.testing import PATIENCE, bearer, scrape, serving, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.purge.service import Purge
@@ -18,7 +18,6 @@ from task_api.tasks.retention import Retention
 
 TASKS = "/api/v1/tasks"
 ALICE = bearer("alice")
-PATIENCE = 90
 RETENTION = 60
 TABLES = ("tasks", "comments", "completions", "outbox")
 
@@ -99,7 +98,7 @@ async def test_after_the_retention_a_task_is_gone_whether_the_purge_has_come_or_
 ) -> None:
     old, held = await deleted_task(client), await deleted_task(client)
     await age(database, RETENTION, old)
-    await age(database, RETENTION - 0.001, held)
+    await age(database, RETENTION - 0.01, held)
     for purged in (False, True):
         answer = await client.post(f"{TASKS}/{old}/restore", headers=ALICE)
         assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found"), purged
@@ -218,9 +217,7 @@ async def test_a_running_service_purges_by_itself_and_counts_what_went(
 
 
 async def test_who_may_still_ask_for_tombstones_gets_them_after_a_purge(database_url: str, database: Database) -> None:
-    settings = settings_for(
-        TaskApiSettings, database_url, DAPR_HTTP_PORT=1, DAPR_GRPC_PORT=1, sync_cursor_days=29, task_retention_days=30
-    )
+    settings = settings_for(TaskApiSettings, database_url, sync_cursor_days=29, task_retention_days=30)
     async with serving(create_app(settings)) as client:
         cursor = (await client.get(f"{TASKS}/changes", headers=ALICE)).json()["next_cursor"]
         task_id = await deleted_task(client)

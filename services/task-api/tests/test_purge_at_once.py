@@ -12,15 +12,13 @@ import pytest
 from sqlalchemy import text
 
 from chassis.database import Database
-from chassis.testing import bearer
+from chassis.testing import PATIENCE, bearer
 from devstack.polling import within
 from task_api.purge.service import Purge
-from task_api.settings import TaskApiSettings
 from task_api.tasks.retention import Retention
 
 TASKS = "/api/v1/tasks"
 ALICE = bearer("alice")
-PATIENCE = 90
 RETENTION = 60
 TABLES = ("tasks", "comments", "completions", "outbox")
 PROCESS = """
@@ -32,15 +30,9 @@ from task_api.settings import TaskApiSettings
 from task_api.settings import TaskApiSettings
 from task_api.tasks.retention import Retention
 
-patient = {"database_lock_timeout": 90, "database_statement_timeout": 90}
-database = open_database(settings_for(TaskApiSettings, sys.argv[1], **patient), application_name="purge under test")
+database = open_database(settings_for(TaskApiSettings, sys.argv[1]), application_name="purge under test")
 asyncio.run(Purge(Retention(days=60)).run(database))
 """
-
-
-@pytest.fixture
-def settings(patient_settings: TaskApiSettings) -> TaskApiSettings:
-    return patient_settings
 
 
 async def execute(database: Database, statement: str, **values: object) -> list[Any]:

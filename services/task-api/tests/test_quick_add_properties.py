@@ -35,7 +35,7 @@ moments = st.datetimes(datetime(1990, 1, 1), datetime(2150, 1, 1), timezones=st.
 zones = st.sampled_from(ZONES)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(texts, zones, moments)
 def test_any_text_is_read_and_accounted_for(text: str, zone: str, now: datetime) -> None:
     found = read(text, time_zone=zone, now=now)
@@ -57,7 +57,7 @@ def without_spaces(text: str) -> str:
     return "".join(text.replace("\\", "").split())
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(texts, zones, moments)
 def test_whatever_was_read_is_a_task_that_may_be_created(text: str, zone: str, now: datetime) -> None:
     found = read(text, time_zone=zone, now=now)
@@ -74,7 +74,7 @@ def test_whatever_was_read_is_a_task_that_may_be_created(text: str, zone: str, n
     check_recurrence(Task(owner_id="a", position="0", created_at=now, updated_at=now, **values), now=now)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(texts, moments)
 def test_a_title_escaped_word_by_word_comes_back(text: str, now: datetime) -> None:
     title = read(text, time_zone="UTC", now=now).title
@@ -83,7 +83,7 @@ def test_a_title_escaped_word_by_word_comes_back(text: str, now: datetime) -> No
     assert (again.title, again.parts) == (title, ())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from(["every day at 02:30", "every mon, wed and fri 02:30", "at 02:30", "every 1st 02:30"]), zones,
        moments)  # fmt: skip
 def test_a_time_of_day_without_a_day_is_the_next_such_time_on_the_wall(text: str, zone: str, now: datetime) -> None:

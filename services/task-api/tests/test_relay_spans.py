@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from chassis.correlation import new_id
 from chassis.database import Database
-from chassis.testing import make_task_event
+from chassis.testing import PATIENCE, make_task_event
 from task_api.outbox.models import OutboxEvent
 from task_api.outbox.relay import Pass, Relay
 from task_api.outbox.repository import OutboxRepository
@@ -67,7 +67,10 @@ async def test_a_bulk_publish_is_linked_with_each_event_both_ways(
 ) -> None:
     taking = Taking()
     await commit(database, 1, 2, 3)
-    assert await Relay(database, taking, batch_size=10, poll_interval=1).relay_once() is Pass.SENT
+    assert (
+        await Relay(database, taking, batch_size=10, poll_interval=1, publish_timeout=PATIENCE).relay_once()
+        is Pass.SENT
+    )
     events = named(exported, "publish tasks")
     (relay,) = named(exported, "relay outbox")
     assert sorted(context_of(span).trace_id for span in events) == [1, 2, 3]
@@ -80,7 +83,7 @@ async def test_a_bulk_publish_is_linked_with_each_event_both_ways(
 
 async def test_the_publish_of_one_event_is_in_its_trace(database: Database, exported: InMemorySpanExporter) -> None:
     await commit(database, 7)
-    await Relay(database, Taking(), batch_size=10, poll_interval=1).relay_once()
+    await Relay(database, Taking(), batch_size=10, poll_interval=1, publish_timeout=PATIENCE).relay_once()
     ((event,), (relay,)) = named(exported, "publish tasks"), named(exported, "relay outbox")
     assert relay.parent is not None
     assert relay.parent.span_id == context_of(event).span_id
@@ -94,7 +97,7 @@ async def test_only_events_of_tasks_count_as_something_for_consumers_to_process(
     def last() -> float:
         return REGISTRY.get_sample_value("taskwire_outbox_last_publish_timestamp_seconds") or 0.0
 
-    relay = Relay(database, Taking(), batch_size=10, poll_interval=1)
+    relay = Relay(database, Taking(), batch_size=10, poll_interval=1, publish_timeout=PATIENCE)
     before = last()
     await commit(database, 1, topic=ACCOUNTS_TOPIC)
     assert await relay.relay_once() is Pass.SENT

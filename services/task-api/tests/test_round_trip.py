@@ -1,7 +1,7 @@
 """Any tasks at all: exported, imported by another user and exported again, they say the same."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -64,7 +64,7 @@ def said_by(exported: bytes) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 @given(tasks=st.lists(A_TASK, min_size=1, max_size=6), depths=st.lists(st.integers(0, 4), min_size=6, max_size=6))
-@settings(max_examples=25, deadline=timedelta(minutes=2), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_what_is_exported_and_imported_by_another_is_exported_the_same(
     client: httpx2.AsyncClient, form: str, tasks: list[dict[str, Any]], depths: list[int]
 ) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from chassis.migrations import upgrade
+from chassis.testing import NOBODYS_PORT, PATIENCE
 from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
-
-PATIENCE = 90.0
 
 
 def open_for_output(log: Path) -> BinaryIO:
@@ -70,7 +69,7 @@ async def test_it_ends_well_once_somebody_else_has_migrated_to_what_it_needs(
 
 async def test_it_waits_for_a_database_that_is_not_there_yet_and_says_so_without_its_password(tmp_path: Path) -> None:
     password = secrets.token_urlsafe(24)
-    url = f"postgresql://task_api:{password}@127.0.0.1:1/task_api"
+    url = f"postgresql://task_api:{password}@127.0.0.1:{NOBODYS_PORT}/task_api"
     async with waiting(url, log := tmp_path / "log") as process:
         assert await said(log, "waiting for the schema")
         assert process.returncode is None

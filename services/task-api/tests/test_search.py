@@ -96,7 +96,7 @@ TYPED = st.one_of(
 @example(q="m", tag=None)
 @example(q=LONG + "c", tag=None)
 @example(q="mail example", tag=None)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_the_same_is_found_in_the_same_order_as_by_comparing_every_word(
     connection: asyncpg.Connection, client: httpx2.AsyncClient, odd: None, q: str, tag: str | None
 ) -> None:

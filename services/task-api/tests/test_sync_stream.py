@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from chassis.database import Database
 from chassis.event_source import EventSource, StreamRefusedError, event_source
-from chassis.testing import bearer, listening, make_token, scrape, settings_for
+from chassis.testing import PATIENCE, bearer, listening, make_token, scrape, settings_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.settings import TaskApiSettings
@@ -27,7 +27,6 @@ TASKS, CHANGES = "/api/v1/tasks", "/api/v1/tasks/changes"
 ALICE, BOB = bearer("alice"), bearer("bob")
 INSERT = "INSERT INTO tasks (owner_id, title, priority, completed, version, created_at, updated_at)"
 NEW = "'alice', title, 'low', false, 1, now(), now()"
-PATIENCE = 90.0
 Json = dict[str, Any]
 Replicas = Callable[..., AbstractAsyncContextManager["Replica"]]
 
@@ -81,8 +80,7 @@ def replica(database_url: str) -> Replicas:
 
     @asynccontextmanager
     async def running(**more: object) -> AsyncIterator[Replica]:
-        nobody: dict[str, object] = {"DAPR_HTTP_PORT": 1, "DAPR_GRPC_PORT": 1}
-        app = create_app(settings_for(TaskApiSettings, database_url, **nobody | more))
+        app = create_app(settings_for(TaskApiSettings, database_url, **more))
         async with (
             app.router.lifespan_context(app),
             listening(app) as url,
@@ -146,10 +144,13 @@ async def test_a_stream_goes_on_where_the_feed_ended_however_much_there_is_to_ca
 async def test_silence_is_broken_by_heartbeats(replica: Replicas) -> None:
     async with replica(stream_heartbeat=0.1) as here, here.stream() as stream:
         next_one = asyncio.create_task(stream.next())
-        await asyncio.sleep(1)
+
+        async def heard_two() -> bool:
+            return len(stream.comments) >= 2
+
+        assert await within(PATIENCE, heard_two, 0.05)
         task = await here.create()
         assert (await next_one or {})["task"] == task
-        assert len(stream.comments) >= 2
         assert set(stream.comments) == {"heartbeat"}
 
 
@@ -245,9 +246,9 @@ async def test_a_stream_ends_with_its_token(replica: Replicas) -> None:
         ends = int(time.time()) + 3
         headers = {"Authorization": f"Bearer {make_token('alice', exp=ends)}"}
         async with here.stream(headers) as stream:
-            await here.create()
-            assert await stream.next() is not None
-            assert await stream.next() is None
+            created = await here.create()
+            while (change := await stream.next()) is not None:  # on a slow machine it is over before the change
+                assert change["id"] == created["id"]
             assert time.time() >= ends
         assert await here.has_open(0)
 

@@ -14,14 +14,11 @@ from typing_extensions import override
 
 from chassis.correlation import new_id
 from chassis.database import Database
-from chassis.testing import make_task_event
+from chassis.testing import PATIENCE, make_task_event
 from devstack.polling import within
 from task_api.outbox.relay import Relay
 from task_api.outbox.repository import OutboxRepository
 from task_events import EncodedEvent
-
-SOONER_THAN_THE_POOL = 45.0
-"""Seconds: ample, and less than the 60 after which PostgreSQL ends any idle transaction of ours."""
 
 LARGER_THAN_ANY_BUFFER = 40_000_000
 """Bytes: what the kernel grants a socket is 4 to 32 MiB."""
@@ -85,7 +82,7 @@ async def test_a_standby_takes_over_from_a_leader_that_dies_or_freezes_in_a_publ
     async with leader_amid("publishing", database_url) as leader, standby.running():
         assert not publisher.sent
         leader.send_signal(number)
-        assert await within(SOONER_THAN_THE_POOL, published, 0.05)
+        assert await within(PATIENCE, published, 0.05), "less than the ten minutes for any idle transaction of ours"
     assert publisher.sent == [event_id]
 
 
@@ -104,31 +101,40 @@ async def test_a_standby_takes_over_from_a_leader_that_freezes_while_it_reads_a_
             waits = text("SELECT wait_event FROM pg_stat_activity WHERE application_name = 'hanging-relay'")
             return bool((await (await session.connection()).scalar(waits)) == "ClientWrite")
 
-    async with leader_amid("reading", database_url) as leader, standby.running():
-        assert await within(SOONER_THAN_THE_POOL, stuck, 0.05)
+    async with leader_amid("reading", database_url) as leader:
+        assert await within(PATIENCE, stuck, 0.05)
         leader.send_signal(signal.SIGSTOP)
-        assert await within(SOONER_THAN_THE_POOL, published, 0.05)
+        async with standby.running():
+            assert await within(PATIENCE, published, 0.05)
     assert publisher.sent == [event_id]
 
 
 async def test_a_leader_that_comes_back_finds_its_transaction_ended_and_goes_on(
     database: Database, database_url: str
 ) -> None:
-    await commit_one(database)
+    event_id = await commit_one(database)
+
+    async def nobody_leads() -> bool:
+        async with database.session() as session:
+            leading = text("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND database = "
+                           "(SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip
+            return (await (await session.connection()).scalar(leading)) is None
 
     class SlowPublisher(CountingPublisher):
         @override
         async def publish(self, events: Sequence[EncodedEvent]) -> None:
             await super().publish(events)
-            await asyncio.sleep(0 if len(self.sent) > 1 else 3)
+            if len(self.sent) == 1:
+                assert await within(PATIENCE, nobody_leads, 0.1), "PostgreSQL has not ended the transaction"
 
     publisher = SlowPublisher()
-    relay = Relay(database, publisher, batch_size=10, poll_interval=0.05, publish_timeout=-2)
+    relay = Relay(database, publisher, batch_size=10, poll_interval=0.05, publish_timeout=-1.5)
 
     async def empty() -> bool:
         async with database.session() as session:
             return not (await OutboxRepository(session).backlog()).size
 
     async with relay.running():
-        assert await within(SOONER_THAN_THE_POOL, empty, 0.1)
-    assert len(publisher.sent) == 2
+        assert await within(PATIENCE, empty, 0.1)
+    # Twice; on a machine so slow that one pass takes longer than the transaction may, more often.
+    assert (set(publisher.sent), len(publisher.sent) >= 2) == ({event_id}, True)

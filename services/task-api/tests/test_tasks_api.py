@@ -122,7 +122,7 @@ PATCHES = st.fixed_dictionaries(
 
 
 @given(patches=st.lists(PATCHES, min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_a_patch_leaves_every_field_it_does_not_name_untouched(
     client: httpx2.AsyncClient, patches: list[Mapping[str, object]]
 ) -> None:

@@ -15,14 +15,13 @@ import pytest
 from sqlmodel import col, select
 
 from chassis.database import Database
-from chassis.testing import bearer
+from chassis.testing import PATIENCE, bearer
 from devstack.polling import within
 from task_api.outbox.models import OutboxEvent
 
 TASKS = "/api/v1/tasks"
 ALICE = bearer("alice")
 DAILY = {"rule": "FREQ=DAILY", "anchor": "due", "time_zone": "UTC"}
-PATIENCE = 90.0
 Answer = httpx2.Response
 
 

@@ -94,6 +94,14 @@ def test_our_images_are_built_here_and_never_pulled_under_a_name_that_others_may
         assert REPOSITORY / built["context"] / built["dockerfile"] == DOCKERFILE
 
 
+def test_a_pair_is_restarted_after_its_pod_and_with_it() -> None:
+    """Else `docker compose restart` starts the two while there is no network to join."""
+    told: Any = yaml.safe_load(COMPOSE_FILE.read_text())["services"]
+    for service in SERVICES:
+        for part in (service.name, service.sidecar):
+            assert told[part]["depends_on"][f"{service.name}-pod"] == {"condition": "service_started", "restart": True}
+
+
 def test_an_upgrade_of_a_service_leaves_its_pod_as_it_is() -> None:
     assert {ALL[f"{service.name}-pod"]["image"] for service in SERVICES} == {base_images()["python"]}
 

@@ -6,7 +6,12 @@ import pytest
 
 from devstack.leaks import LeakedSecretsError, find, find_in_logs
 
-SECRETS = {"pass-word-of-the-database": "the password", "pass-word-of": "another one", "p\u00e4ss, word!": "an odd one"}
+SECRETS = {
+    "pass-word-of-the-database": "the password",
+    "pass-word-of": "another one",
+    "p\u00e4ss, word!": "an odd one",
+    "0123456789abcdef0": "a long one",
+}
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2ln"
 OURS = "twcal_abcdefghijklmnopqrstuvwxyz"
 
@@ -16,7 +21,7 @@ OURS = "twcal_abcdefghijklmnopqrstuvwxyz"
     [
         ("to pass-word-of-the-database!", "the password", "to […]!"),
         ("pass-word-of it", "another one", "[…] it"),
-        ("/v1/pass-word-of-the-database/x", "the password", "/v1/[…]/x"),
+        ("/v1/0123456789abcdef0/x", "a long one", "/v1/[…]/x"),
         ("a p\u00e4ss, word! too", "an odd one", "a […] too"),
         (f"said {JWT}", "a JWT", "said […].c2ln"),
         ('"authorization": "bearer 0123456789abcdef"', "a bearer token", '"authorization": "[…]"'),

@@ -4,14 +4,16 @@ Nothing here is imported by a service. Databases come from `devstack.testing`.
 """
 
 import asyncio
+import atexit
 import base64
 import json
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, Unpack
 
 import httpx2
 import uvicorn
@@ -38,6 +40,9 @@ from task_events import (
 from task_events.models import Priority
 from task_events.topics import PUBSUB_NAME, TASKS_TOPIC
 
+if TYPE_CHECKING:
+    import pytest
+
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 ISSUER: Final = "taskwire-test"
@@ -46,10 +51,56 @@ HS256_SECRET: Final = secrets.token_urlsafe(48)
 APP_TOKEN: Final = secrets.token_urlsafe(24)
 MORNING: Final = datetime(2026, 3, 1, 8, 30, 0, 123456, tzinfo=UTC)
 """When tasks are created in tests, unless they say otherwise."""
+PATIENCE: Final = 90.0
+"""Seconds for what is awaited: no machine is too slow for it. A time-out that a test waits for may be short."""
+_WAITS: Final = ("pool", "connect", "statement", "lock")
+_LONG_WAITS: Final = ("idle", "transaction")
+_LONGEST: Final = 600.0
+_UNHURRIED: Final = (
+    "chassis.consumer.DELIVERY_TIMEOUT",
+    "chassis.consumer._WHOLE_BATCH_TIMEOUT",
+    "chassis.consumer._PART_TIMEOUT",
+    "chassis.consumer._KEEP_TIMEOUT",
+    "chassis.dead_letters.delivery._STORE_TIMEOUT",
+    "chassis.accounts.HANDLING_TIMEOUT",
+    "chassis.erasure._ERASE_TIMEOUT",
+    "chassis.health.CHECK_TIMEOUT",
+    "chassis.http_protocol._LINGER",
+    "chassis.limits._LINGER_SECONDS",
+)
+"""Times that a service has for its work, of which no setting is made."""
 _DELIVERIES: Final = 30
 _BETWEEN_DELIVERIES: Final = 0.2
-REFUSED_URL: Final = "postgresql://nobody:nothing@127.0.0.1:1/nowhere"
-"""Where nothing listens."""
+_nobody = socket.socket()  # bound, so that nobody else gets the port, and not listening
+_nobody.bind(("127.0.0.1", 0))
+atexit.register(_nobody.close)
+NOBODYS_PORT: Final[int] = _nobody.getsockname()[1]
+"""Connections to this port of this host are refused as long as the process lasts, whatever else runs here."""
+REFUSED_URL: Final = f"postgresql://nobody:nothing@127.0.0.1:{NOBODYS_PORT}/nowhere"
+
+
+_PATIENT: Final[dict[str, object]] = {
+    **{f"database_{wait}_timeout": PATIENCE for wait in _WAITS},
+    **{f"database_{wait}_timeout": _LONGEST for wait in _LONG_WAITS},
+    "head_timeout": PATIENCE,
+    "body_timeout": PATIENCE,
+    "import_stall_timeout": PATIENCE,
+}
+_NO_SIDECAR: Final[dict[str, object]] = {"DAPR_HTTP_PORT": NOBODYS_PORT, "DAPR_GRPC_PORT": NOBODYS_PORT}
+PATIENT_ENVIRONMENT: Final = {
+    **{f"TASKWIRE_{name.upper()}": str(value) for name, value in _PATIENT.items()},
+    **{name: str(value) for name, value in _NO_SIDECAR.items()},
+}
+"""The same for a service that runs as a process of its own, without a sidecar."""
+
+
+def take_all_the_time_there_is(monkeypatch: "pytest.MonkeyPatch") -> None:
+    """Have no delivery, erasure or check of this process end because the machine is slow.
+
+    Tests of what ends when the time is over set the one they are about anew.
+    """
+    for name in _UNHURRIED:
+        monkeypatch.setattr(name, PATIENCE)
 
 
 def settings_for(settings_class: type[SettingsT], database_url: str = REFUSED_URL, **more: object) -> SettingsT:
@@ -74,9 +125,9 @@ def settings_for(settings_class: type[SettingsT], database_url: str = REFUSED_UR
         "auth_jwks_url": None,
         "DAPR_API_TOKEN": secrets.token_urlsafe(24),
         "APP_API_TOKEN": APP_TOKEN,
+        **_NO_SIDECAR,
         # A slow machine is no outage; tests of outages say their own numbers.
-        "database_connect_timeout": 30,
-        "database_pool_timeout": 30,
+        **_PATIENT,
         # A test asks as often as it likes; those of the limits say their own numbers.
         "rate_limit_per_user": 1_000_000,
         "rate_limit_per_address": 1_000_000,
@@ -245,10 +296,10 @@ async def deliver_bulk(
 ) -> list[str]:
     """Deliver events together as the sidecar does and give what the consumer answered to each."""
     response = await post_events(client, json.dumps(bulk_envelope(bodies, entry_ids)).encode())
-    assert response.status_code == 200, response.text  # noqa: S101, PLR2004  (test code)
+    assert response.status_code == 200, response.text
     statuses = response.json()["statuses"]
     wanted = [str(number) for number in range(len(bodies))] if entry_ids is None else entry_ids
-    assert [status["entryId"] for status in statuses] == list(wanted)  # noqa: S101  (test code)
+    assert [status["entryId"] for status in statuses] == list(wanted)
     return [status["status"] for status in statuses]
 
 

@@ -3,7 +3,7 @@
 import os
 import secrets
 
-from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER
+from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, NOBODYS_PORT
 
 
 def environment_for(database_url: str, **more: str) -> dict[str, str]:
@@ -21,8 +21,8 @@ def environment_for(database_url: str, **more: str) -> dict[str, str]:
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": "1",  # no sidecar: events wait in the outbox
-        "DAPR_GRPC_PORT": "1",
+        "DAPR_HTTP_PORT": str(NOBODYS_PORT),  # no sidecar: events wait in the outbox
+        "DAPR_GRPC_PORT": str(NOBODYS_PORT),
         "DAPR_API_TOKEN": secrets.token_urlsafe(24),
         "APP_API_TOKEN": APP_TOKEN,
     }

@@ -1,5 +1,6 @@
 """Dapr's control plane on a node: its images out of its own programs, its chart rendered by helm."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Final
 
 from cluster import scratch_image
 from cluster.custom_resources import apply_definitions, chart
+from cluster.kubectl import Kubectl, Manifest
 from cluster.node import Node
 from cluster.programs import DAPR, found
 from devstack.failures import ProvisionError
@@ -16,6 +18,19 @@ NAMESPACE: Final = "dapr-system"
 REGISTRY: Final = "docker.io/daprio"
 _PARTS: Final = ("operator", "sentry", "injector", "placement")
 _READY_WITHIN: Final = "600s"
+_INJECTS_WITHIN: Final = 300.0
+_POLL: Final = 0.5
+_TRIAL: Final[Manifest] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "trial",
+        "namespace": "default",
+        "annotations": {"dapr.io/enabled": "true", "dapr.io/app-id": "trial"},
+    },
+    "spec": {"containers": [{"name": "app", "image": "none"}]},
+}
+"""A pod that is never made."""
 
 Progress = Callable[[str], None]
 
@@ -56,7 +71,22 @@ def install(node: Node, sidecar: str, progress: Progress) -> float:
         )
         if not waited.ok:
             raise ProvisionError("Dapr's control plane is not ready", waited.errors.strip(), "See its pods' logs")
+    _await_sidecars(kubectl)
     return time.monotonic() - began
+
+
+def _await_sidecars(kubectl: Kubectl) -> None:
+    """Wait until pods get sidecars: for some moments after the injector is Ready its webhook is not reached yet."""
+    deadline = time.monotonic() + _INJECTS_WITHIN
+    while True:
+        answer = kubectl.ask("create", "--dry-run=server", "--output=json", "-f", "-", given=json.dumps(_TRIAL))
+        containers = json.loads(answer.output)["spec"]["containers"] if answer.ok else []
+        if any(one["name"] == "daprd" for one in containers):
+            return
+        if time.monotonic() > deadline:
+            why = answer.errors.strip() or "pods are made without one"
+            raise ProvisionError("Dapr's injector gives pods no sidecar", why, "See its log")
+        time.sleep(_POLL)
 
 
 def _rendered(helm: Path, source: Path, sidecar: str) -> str:
