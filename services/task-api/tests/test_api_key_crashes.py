@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +12,10 @@ import asyncpg
 import httpx2
 import pytest
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
+from chassis.testing import PATIENCE, bearer
+from chassis.testing_environment import environment_for
 from devstack.polling import within
-from devstack.ports import free_base
+from devstack.service_process import ServiceProcess, running_service
 
 KEYS: Final = "/api/v1/api-keys"
 Json = dict[str, Any]
@@ -37,49 +35,10 @@ MOMENTS: Final = {
 OTHERS: Final = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'task-api'"
 
 
-@dataclass
-class Service:
-    process: asyncio.subprocess.Process
-    url: str
-    log: Path
-
-
-@contextlib.asynccontextmanager
-async def service(database_url: str, log: Path) -> AsyncIterator[Service]:
+def service(database_url: str, log: Path) -> AbstractAsyncContextManager[ServiceProcess]:
     """`python -m task_api serve` as it is deployed."""
-    environment = PATIENT_ENVIRONMENT | {
-        "PATH": os.environ["PATH"],
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_LOG_LEVEL": "DEBUG",
-        "TASKWIRE_PORT": str(port := free_base()),
-        "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_AUTH_ISSUER": ISSUER,
-        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "TASKWIRE_API_KEY_PEPPERS": "p:" + "planted-pepper-" * 3,
-        "DAPR_API_TOKEN": "no sidecar is there",
-        "APP_API_TOKEN": "no sidecar is there",
-    }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "task_api", "serve", env=environment, stdout=output, stderr=output
-        )
-    found = Service(process, f"http://127.0.0.1:{port}", log)
-
-    async def ready() -> bool:
-        assert process.returncode is None, "see the log"
-        with contextlib.suppress(httpx2.ConnectError):
-            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
-                return (await http.get(f"{found.url}/health/ready")).status_code == 200
-        return False
-
-    try:
-        assert await within(PATIENCE, ready, 0.05), "see the log"
-        yield found
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    told = {"TASKWIRE_LOG_LEVEL": "DEBUG", "TASKWIRE_API_KEY_PEPPERS": "p:" + "planted-pepper-" * 3}
+    return running_service("task_api", environment_for(database_url, **told), log)
 
 
 def lines(log: Path) -> list[Json]:

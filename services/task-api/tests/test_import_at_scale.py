@@ -1,12 +1,10 @@
 """Large files: few rows are held at a time, however many there are; and a SIGKILL in the middle costs nothing."""
 
-import asyncio
 import contextlib
 import gc
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -14,9 +12,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
+from chassis.testing import PATIENCE, bearer
+from chassis.testing_environment import environment_for
 from devstack.polling import within
-from devstack.ports import free_base
+from devstack.service_process import ServiceProcess, running_service
 from task_api.engagements.spaces import Space
 from task_api.portability.exporting import TaskExport
 from task_api.portability.importing import BATCH
@@ -94,40 +93,9 @@ async def test_an_export_is_made_piece_by_piece(app: FastAPI, client: httpx2.Asy
     assert max(sizes) < sum(sizes) / 3
 
 
-@asynccontextmanager
-async def running(database_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+def running(database_url: str, log: Path) -> AbstractAsyncContextManager[ServiceProcess]:
     """Run the real service until the block ends, or until it is killed."""
-    port = free_base()
-    environment = PATIENT_ENVIRONMENT | {
-        "PATH": os.environ["PATH"],
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_PORT": str(port),
-        "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_AUTH_ISSUER": ISSUER,
-        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_API_TOKEN": "no sidecar is there",
-        "APP_API_TOKEN": "no sidecar is there",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "task_api", "serve", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-
-    async def ready() -> bool:
-        assert process.returncode is None
-        with contextlib.suppress(httpx2.TransportError):
-            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
-                return (await http.get(f"{url}/health/ready")).status_code == 200
-        return False
-
-    try:
-        assert await within(PATIENCE, ready, 0.05)
-        yield process, url
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    return running_service("task_api", environment_for(database_url), log)
 
 
 def json_rows(count: int) -> list[bytes]:
@@ -151,7 +119,13 @@ def todoist_rows(count: int) -> list[bytes]:
     ids=["json", "todoist"],
 )
 async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_again(
-    database_url: str, kind: str, head: bytes, make: Callable[[int], list[bytes]], end: bytes, notes: int
+    database_url: str,
+    tmp_path: Path,
+    kind: str,
+    head: bytes,
+    make: Callable[[int], list[bytes]],
+    end: bytes,
+    notes: int,
 ) -> None:
     count = 6 * BATCH
     rows = make(count)
@@ -161,23 +135,29 @@ async def test_a_sigkill_amid_an_import_costs_nothing_when_the_file_is_sent_agai
     async def some_are_there() -> bool:
         return bool(await connection.fetchval("SELECT count(*) FROM tasks") >= 2 * BATCH)
 
-    async with running(database_url) as (process, url), httpx2.AsyncClient(timeout=PATIENCE, headers=headers) as http:
+    async with (
+        running(database_url, tmp_path / "first.log") as first,
+        httpx2.AsyncClient(base_url=first.url, timeout=PATIENCE, headers=headers) as http,
+    ):
 
         async def file() -> AsyncIterator[bytes]:
             yield head
             for number in range(count * 5 // 6):
                 yield rows[number]
             assert await within(PATIENCE, some_are_there, 0.005)
-            process.kill()
+            first.process.kill()
             yield end
 
         with contextlib.suppress(httpx2.TransportError):
-            await http.post(f"{url}{TASKS}/import", content=file())
-        assert await process.wait() == -9
+            await http.post(f"{TASKS}/import", content=file())
+        assert await first.process.wait() == -9
     before = await connection.fetchval("SELECT count(*) FROM tasks")
     assert 2 * BATCH <= before < count
-    async with running(database_url) as (_, url), httpx2.AsyncClient(timeout=PATIENCE, headers=headers) as http:
-        report: dict[str, Any] = (await http.post(f"{url}{TASKS}/import", content=b"".join([head, *rows, end]))).json()
+    async with (
+        running(database_url, tmp_path / "second.log") as second,
+        httpx2.AsyncClient(base_url=second.url, timeout=PATIENCE, headers=headers) as http,
+    ):
+        report: dict[str, Any] = (await http.post(f"{TASKS}/import", content=b"".join([head, *rows, end]))).json()
     assert (report["created"], report["already_imported"], report["failed"]) == (count - before, before, 0)
     titles = [found["title"] for found in await connection.fetch("SELECT title FROM tasks ORDER BY position")]
     assert titles == [f"task {number}" for number in range(count)]

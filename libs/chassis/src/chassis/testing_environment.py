@@ -3,17 +3,17 @@
 import os
 import secrets
 
-from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, NOBODYS_PORT
+from chassis.testing import APP_TOKEN, AUDIENCE, HS256_SECRET, ISSUER, PATIENT_ENVIRONMENT
 
 
 def environment_for(database_url: str, **more: str) -> dict[str, str]:
-    """Make the whole environment of a service under test that is a process of its own.
+    """Make the whole environment of a service under test that is a process of its own, patient and without a sidecar.
 
     Args:
         database_url: The test's database, reached as it says.
         more: Variables of the service itself, or others to override.
     """
-    given = {
+    given = PATIENT_ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_PORT": "1",  # whoever starts it finds a free one
@@ -21,8 +21,6 @@ def environment_for(database_url: str, **more: str) -> dict[str, str]:
         "TASKWIRE_AUTH_ISSUER": ISSUER,
         "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
         "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_HTTP_PORT": str(NOBODYS_PORT),  # no sidecar: events wait in the outbox
-        "DAPR_GRPC_PORT": str(NOBODYS_PORT),
         "DAPR_API_TOKEN": secrets.token_urlsafe(24),
         "APP_API_TOKEN": APP_TOKEN,
     }
