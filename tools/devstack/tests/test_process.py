@@ -102,6 +102,13 @@ def test_the_end_of_a_log_is_its_last_lines_that_say_something(tmp_path: Path) -
     assert log_tail(tmp_path / "missing.log", 2) == []
 
 
+def test_the_tail_has_as_many_whole_lines_as_are_asked_for_however_long_they_are(tmp_path: Path) -> None:
+    log, lines = tmp_path / "long.log", [f"{number:03d}" + "ä" * 30_000 for number in range(40)]
+    log.write_text("\n".join(lines))
+    assert log_tail(log, 10) == lines[-10:]
+    assert log_tail(log, 1_000) == lines
+
+
 @pytest.mark.parametrize(
     ("code", "text"), [(0, "exit code 0"), (3, "exit code 3"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")]
 )

@@ -118,14 +118,19 @@ def start_time(pid: int) -> float | None:
 
 
 def log_tail(path: Path, lines: int) -> list[str]:
-    """The last non-empty lines of a log file, oldest first."""
+    """The last non-empty lines of a log file, whole ones, oldest first."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
+            size, length = file.seek(0, os.SEEK_END), _TAIL_BYTES
+            while True:
+                file.seek(max(0, size - length))
+                found = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+                # One more than is asked for, as the first may be the end of a line.
+                if len(found) > lines or length >= size:
+                    return found[-lines:]
+                length *= 4
     except FileNotFoundError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
 
 
 def describe_exit(code: int) -> str:
