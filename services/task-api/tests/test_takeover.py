@@ -1,6 +1,7 @@
 """A relay in another process dies or freezes while it leads; the one that stood by takes over."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -86,6 +87,10 @@ async def test_a_standby_takes_over_from_a_leader_that_dies_or_freezes_in_a_publ
     assert publisher.sent == [event_id]
 
 
+@pytest.mark.skipif(
+    os.environ.get("TASKWIRE_TEST_POOLER") == "1",
+    reason="through a pooler each statement is parsed anew: to PostgreSQL, who reads nothing is idle before it",
+)
 async def test_a_standby_takes_over_from_a_leader_that_freezes_while_it_reads_a_batch_larger_than_any_buffer(
     database: Database, database_url: str
 ) -> None:
