@@ -13,8 +13,6 @@ from chassis.health import CHECK_TIMEOUT
 from chassis.identity import introspection
 from chassis.identity.jwks import FETCH_FLOOR, POLICY
 from chassis.resilience import CallPolicy
-from chassis.settings import ServiceSettings
-from chassis.testing import settings_for
 from task_api.settings import TaskApiSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -91,16 +89,17 @@ def test_breakers_are_described_as_they_are(call: str) -> None:
 
 
 def test_timeouts_are_those_of_the_settings_and_constants() -> None:
-    database, tasks = settings_for(ServiceSettings), settings_for(TaskApiSettings)
-    waits = ServiceSettings.model_fields  # of those of a test, these are longer
-    pool, connect = (waits[f"database_{name}_timeout"].default for name in ("pool", "connect"))
+    # Those of tests are longer.
+    defaults = {name: field.default for name, field in TaskApiSettings.model_fields.items()}
+    pool, connect, statement, lock = (
+        defaults[f"database_{name}_timeout"] for name in ("pool", "connect", "statement", "lock")
+    )
     each = f"{pool:g} s for one of the pool, {connect:g} s for that one to answer or to connect"
     assert row_of("database")[1] == f"{each}, {pool + connect:g} s in all"
     assert f"after {CHECK_TIMEOUT:g} s at most" in row_of("database")[4]
-    statement, lock = database.database_statement_timeout, database.database_lock_timeout
     assert ROWS["2"][1].startswith(f"{statement:g} s (`statement_timeout`), {lock:g} s for a lock")
     assert f"{statement + 1:g} s at the client" in ROWS["2"][1]
-    assert row_of("dapr-publish")[1].startswith(f"{tasks.relay_publish_timeout:g} s;")
+    assert row_of("dapr-publish")[1].startswith(f"{defaults['relay_publish_timeout']:g} s;")
     assert row_of("jwks")[1].startswith(f"{POLICY.timeout:g} s")
     assert row_of("jwks")[2].startswith(f"{POLICY.attempts - 1}, with jitter")
     assert row_of("introspection")[1].startswith(f"{introspection.POLICY.timeout:g} s")
@@ -109,7 +108,7 @@ def test_timeouts_are_those_of_the_settings_and_constants() -> None:
     assert row_of("membership")[1].startswith(f"{members.POLICY.timeout:g} s")
     assert row_of("membership")[2].startswith(f"{members.POLICY.attempts - 1}, with jitter")
     assert f"one fetch in {FETCH_FLOOR:g} s" in row_of("jwks")[3]
-    assert row_of("rate-limit-store")[1] == f"{database.rate_limit_store_timeout:g} s"
+    assert row_of("rate-limit-store")[1] == f"{defaults['rate_limit_store_timeout']:g} s"
 
 
 def test_the_sidecars_figures_are_those_of_its_resource() -> None:
