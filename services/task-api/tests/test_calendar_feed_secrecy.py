@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
 from devstack.polling import within
-from devstack.ports import free_base
+from devstack.ports import free_port
 
 FEEDS = "/api/v1/calendar-feeds"
 WAITING = """
@@ -70,7 +70,7 @@ async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIte
         "PATH": os.environ["PATH"],
         "TASKWIRE_ENVIRONMENT": "development",
         "TASKWIRE_LOG_LEVEL": "DEBUG",
-        "TASKWIRE_PORT": str(port := free_base()),
+        "TASKWIRE_PORT": str(port := free_port()),
         "TASKWIRE_DATABASE_URL": database_url,
         "TASKWIRE_SHUTDOWN_GRACE": "1",
         "TASKWIRE_AUTH_ISSUER": ISSUER,

@@ -23,7 +23,7 @@ import pytest
 from chassis.event_source import event_source
 from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer, scrape
 from devstack.polling import within
-from devstack.ports import free_base
+from devstack.ports import free_port
 
 GRACE = 3
 FOR_EVER = "600"
@@ -49,7 +49,7 @@ def run(database_url: str, tmp_path: Path) -> Run:
 
     @asynccontextmanager
     async def running(moment: str | None = None, **more: str) -> AsyncIterator[Running]:
-        port = free_base()
+        port = free_port()
         environment = PATIENT_ENVIRONMENT | {
             "PATH": os.environ["PATH"],
             "TASKWIRE_ENVIRONMENT": "development",

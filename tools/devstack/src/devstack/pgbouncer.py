@@ -17,7 +17,7 @@ from typing import Final, Self
 from devstack.failures import ProvisionError
 from devstack.filelock import exclusive
 from devstack.layout import HOST, Layout
-from devstack.ports import free_base
+from devstack.ports import free_port
 from devstack.postgres import SUPERUSER, PostgresServer
 from devstack.privileges import unprivileged
 from devstack.process import Command, log_tail, popen
@@ -162,7 +162,7 @@ class ThrowawayPgBouncer:
         """
         program = provide()
         for _ in range(_ATTEMPTS):
-            self.port = free_base(0)
+            self.port = free_port()
             self._process = popen(self._command(program), self._log)
             if self._comes_up():
                 return self

@@ -16,7 +16,7 @@ from typing import Final
 from devstack.failures import ProvisionError
 from devstack.layout import HOST
 from devstack.polling import within
-from devstack.ports import bindable, free_base
+from devstack.ports import bindable, free_port
 from devstack.probe import http_status
 from devstack.process import Command, describe_exit, log_tail, spawn
 
@@ -70,7 +70,7 @@ async def running_service(
     """
     how = "never started"
     for _ in range(_ATTEMPTS):
-        port = free_base(0)
+        port = free_port()
         told = {**environment, "TASKWIRE_PORT": str(port)}
         process = await spawn(Command([python, "-m", package, "serve"], told, directory), log)
         service = ServiceProcess(process, port, log)
