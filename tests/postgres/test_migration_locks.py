@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
+from tests.postgres.connections import connected, revision
 
 from chassis import migrations
 from chassis.migrations import upgrade
-from devstack.databases import CONNECT_TIMEOUT
 from devstack.polling import within
 from devstack.throwaway import DatabaseFactory
 
@@ -25,19 +23,6 @@ async def url(databases: DatabaseFactory) -> AsyncIterator[str]:
     async with databases.empty("task_api") as url:
         await asyncio.to_thread(upgrade, "task_api", url, BEFORE)
         yield url
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def revision(connection: asyncpg.Connection) -> str:
-    return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
 
 
 async def test_who_comes_behind_a_migration_that_waits_gets_on_and_so_does_it(

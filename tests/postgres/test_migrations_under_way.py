@@ -3,17 +3,15 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 from alembic.util import CommandError
+from tests.postgres.connections import connected, revision
 
 from chassis import migrations
 from chassis.migrations import downgrade, upgrade
 from chassis.testing import serving, settings_for
-from devstack.databases import CONNECT_TIMEOUT
 from devstack.polling import within
 from devstack.postgres import PostgresServer
 from devstack.throwaway import DatabaseFactory
@@ -39,19 +37,6 @@ TURNS = """
 async def url(databases: DatabaseFactory) -> AsyncIterator[str]:
     async with databases.empty("task_api") as url:
         yield url
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, ssl=False, timeout=CONNECT_TIMEOUT)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def revision(connection: asyncpg.Connection) -> str:
-    return str(await connection.fetchval("SELECT version_num FROM alembic_version"))
 
 
 async def test_code_of_the_release_before_leaves_a_newer_schema_as_it_is_and_does_not_take_it_down(url: str) -> None:
