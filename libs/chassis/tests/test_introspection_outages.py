@@ -1,9 +1,9 @@
 """A task-api that does not say what an API key is, on real sockets, and what the breaker of `introspection` does."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx2
 import pytest
@@ -16,7 +16,7 @@ from chassis.outages import CLOSED, TIMEOUT, OutageOf, patient
 from chassis.resilience import CallPolicy
 from chassis.service import create_service
 from chassis.settings import ConsumerSettings
-from chassis.testing import PATIENCE, serving, settings_for
+from chassis.testing import NOBODYS_PORT, PATIENCE, serving, settings_for
 from devstack.breaker_clock import BreakerClock
 from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
@@ -78,10 +78,7 @@ async def test_the_breaker_opens_refuses_tries_and_closes(
 ) -> None:
     outage = OutageOf(policy, breaker_clock)
     async with peer_that(answer) as peer, service_of(peer.url, policy) as client:
-
-        async def ask_again() -> bool:
-            return await is_answered(client)
-
+        ask_again = partial(is_answered, client)
         await outage.opens_the_breaker(ask_again, outcome)
         assert outcome == TIMEOUT or peer.connections == 5
         await outage.fails_a_trial(ask_again, outcome)
@@ -91,10 +88,8 @@ async def test_the_breaker_opens_refuses_tries_and_closes(
 
 
 async def test_a_task_api_that_is_not_there_is_tried_as_often(policy: CallPolicy, breaker_clock: BreakerClock) -> None:
-    with socket.socket() as nobody:  # bound, so that nobody else gets the port, and not listening
-        nobody.bind(("127.0.0.1", 0))
-        async with service_of(f"http://127.0.0.1:{nobody.getsockname()[1]}/introspect", policy) as client:
-            await OutageOf(policy, breaker_clock).opens_the_breaker(lambda: is_answered(client), "error")
+    async with service_of(f"http://127.0.0.1:{NOBODYS_PORT}/introspect", policy) as client:
+        await OutageOf(policy, breaker_clock).opens_the_breaker(partial(is_answered, client), "error")
 
 
 async def test_a_wrong_secret_is_told_from_a_wrong_key_and_neither_repeated_nor_held_against_task_api(

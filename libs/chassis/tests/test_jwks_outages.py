@@ -1,9 +1,9 @@
 """An identity provider that does not do its work, on real sockets, and what the breaker of `jwks` does."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx2
 import pytest
@@ -17,7 +17,7 @@ from chassis.outages import TIMEOUT, OutageOf, patient
 from chassis.resilience import CallPolicy
 from chassis.service import create_service
 from chassis.settings import ServiceSettings
-from chassis.testing import AUDIENCE, ISSUER, serving, settings_for
+from chassis.testing import AUDIENCE, ISSUER, NOBODYS_PORT, serving, settings_for
 from devstack.breaker_clock import BreakerClock
 from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 
@@ -71,10 +71,7 @@ async def test_the_breaker_opens_refuses_tries_and_closes(
 ) -> None:
     outage = OutageOf(policy, breaker_clock)
     async with peer_that(answer) as peer, service_of(peer.url, policy) as client:
-
-        async def ask_again() -> bool:
-            return await has_keys(client)
-
+        ask_again = partial(has_keys, client)
         await outage.opens_the_breaker(ask_again, outcome)
         assert outcome == TIMEOUT or peer.connections == 5
         await outage.fails_a_trial(ask_again, outcome)
@@ -84,10 +81,8 @@ async def test_the_breaker_opens_refuses_tries_and_closes(
 
 
 async def test_a_provider_that_is_not_there_is_tried_as_often(policy: CallPolicy, breaker_clock: BreakerClock) -> None:
-    with socket.socket() as nobody:  # bound, so that nobody else gets the port, and not listening
-        nobody.bind(("127.0.0.1", 0))
-        async with service_of(f"http://127.0.0.1:{nobody.getsockname()[1]}/jwks", policy) as client:
-            await OutageOf(policy, breaker_clock).opens_the_breaker(lambda: has_keys(client), "error")
+    async with service_of(f"http://127.0.0.1:{NOBODYS_PORT}/jwks", policy) as client:
+        await OutageOf(policy, breaker_clock).opens_the_breaker(partial(has_keys, client), "error")
 
 
 async def test_many_requests_at_once_wait_for_one_fetch_and_share_its_failure(policy: CallPolicy) -> None:

@@ -1,7 +1,6 @@
 """A task-api that does not say who is a member, on real sockets: nothing is read, and nothing it said is kept."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,7 @@ from audit_worker.trail import members
 from chassis.outages import CLOSED, TIMEOUT, OutageOf, patient
 from chassis.paths import INTROSPECTION_PATH, MEMBERSHIP_PATH
 from chassis.resilience import CallPolicy
-from chassis.testing import PATIENCE, bearer, deliver_until_taken, make_task_event, serving, settings_for
+from chassis.testing import NOBODYS_PORT, PATIENCE, bearer, deliver_until_taken, make_task_event, serving, settings_for
 from devstack.breaker_clock import BreakerClock
 from devstack.peers import Answer, drip, hang_up, peer_that, saying, silence
 from devstack.polling import within
@@ -109,11 +108,9 @@ async def test_without_an_answer_nothing_is_read_and_the_breaker_opens_tries_and
 
 
 async def test_a_task_api_that_is_not_there_opens_nothing(database_url: str) -> None:
-    with socket.socket() as nobody:  # bound, so that nobody else gets the port, and not listening
-        nobody.bind(("127.0.0.1", 0))
-        async with asking(database_url, f"http://127.0.0.1:{nobody.getsockname()[1]}") as client:
-            assert is_unknown(await read(client))
-            assert sequences(await read(client, "admin")) == [1]
+    async with asking(database_url, f"http://127.0.0.1:{NOBODYS_PORT}") as client:
+        assert is_unknown(await read(client))
+        assert sequences(await read(client, "admin")) == [1]
 
 
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"404 Not Found"], ids=["another secret", "an older task-api"])
