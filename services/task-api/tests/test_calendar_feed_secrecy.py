@@ -1,10 +1,7 @@
 """The token of a feed is in no log, trace, metric or error: the real process, and all that it tells."""
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +13,10 @@ import httpx2
 import pytest
 from typing_extensions import override
 
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer
+from chassis.testing import PATIENCE, bearer
+from chassis.testing_environment import environment_for
 from devstack.polling import within
-from devstack.ports import free_port
+from devstack.service_process import ServiceProcess, running_service
 
 FEEDS = "/api/v1/calendar-feeds"
 WAITING = """
@@ -56,57 +54,23 @@ def traces() -> Iterator[Traces]:
     server.server_close()
 
 
-@dataclass
-class Service:
-    process: asyncio.subprocess.Process
-    url: str
-    log: Path
-
-
 @pytest.fixture
-async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(database_url: str, traces: Traces, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
     """`python -m task_api serve` as it is deployed, but telling all that it ever tells."""
-    environment = PATIENT_ENVIRONMENT | {
-        "PATH": os.environ["PATH"],
-        "TASKWIRE_ENVIRONMENT": "development",
-        "TASKWIRE_LOG_LEVEL": "DEBUG",
-        "TASKWIRE_PORT": str(port := free_port()),
-        "TASKWIRE_DATABASE_URL": database_url,
-        "TASKWIRE_SHUTDOWN_GRACE": "1",
-        "TASKWIRE_AUTH_ISSUER": ISSUER,
-        "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-        "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-        "DAPR_API_TOKEN": "no sidecar is there",
-        "APP_API_TOKEN": "no sidecar is there",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-    }
-    log = tmp_path / "task-api.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "task_api", "serve", env=environment, stdout=output, stderr=output
-        )
-    found = Service(process, f"http://127.0.0.1:{port}", log)
-
-    async def ready() -> bool:
-        assert process.returncode is None, log.read_text()
-        with contextlib.suppress(httpx2.ConnectError):
-            async with httpx2.AsyncClient(timeout=PATIENCE) as http:
-                return (await http.get(f"{found.url}/health/ready")).status_code == 200
-        return False
-
-    try:
-        assert await within(PATIENCE, ready, 0.05), log.read_text()
-        yield found
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    environment = environment_for(
+        database_url,
+        TASKWIRE_LOG_LEVEL="DEBUG",
+        TASKWIRE_SHUTDOWN_GRACE="1",
+        OTEL_EXPORTER_OTLP_ENDPOINT=traces.url,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    )
+    async with running_service("task_api", environment, tmp_path / "task-api.log") as running:
+        yield running
 
 
 async def test_the_token_is_in_no_log_no_trace_no_metric_and_no_error(
-    service: Service, traces: Traces, database_url: str
+    service: ServiceProcess, traces: Traces, database_url: str
 ) -> None:
     async with httpx2.AsyncClient(base_url=service.url, headers=bearer("alice"), timeout=PATIENCE) as http:
         feed = (await http.post(FEEDS, json={})).json()

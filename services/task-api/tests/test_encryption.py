@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chassis.testing import APP_TOKEN, HS256_SECRET, PATIENCE, PATIENT_ENVIRONMENT, bearer, serving, settings_for
+from chassis.testing import PATIENCE, bearer, serving, settings_for
+from chassis.testing_environment import environment_for
 from devstack.polling import within
 from task_api.app import create_app
 from task_api.encryption import DecryptionError, InvalidKeysError, Keyring, UnknownKeyError
@@ -98,22 +99,7 @@ def test_outside_development_keys_are_required_and_no_weak_one_is_taken(producti
 
 @pytest.fixture
 def environment(database_url: str) -> dict[str, str]:
-    settings = settings_for(TaskApiSettings)
-    return (
-        os.environ
-        | PATIENT_ENVIRONMENT
-        | {
-            "TASKWIRE_ENVIRONMENT": "development",
-            "TASKWIRE_PORT": "1",
-            "TASKWIRE_DATABASE_URL": database_url,
-            "TASKWIRE_AUTH_ISSUER": settings.auth_issuer,
-            "TASKWIRE_AUTH_AUDIENCE": settings.auth_audience,
-            "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-            "TASKWIRE_ENCRYPTION_KEYS": f"{NEW},{OLD}",
-            "DAPR_API_TOKEN": "d" * 32,
-            "APP_API_TOKEN": APP_TOKEN,
-        }
-    )
+    return os.environ | environment_for(database_url, TASKWIRE_ENCRYPTION_KEYS=f"{NEW},{OLD}")
 
 
 async def under(connection: "asyncpg.Connection[asyncpg.Record]", key_id: str) -> int:

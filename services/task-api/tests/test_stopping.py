@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -21,7 +20,8 @@ import httpx2
 import pytest
 
 from chassis.event_source import event_source
-from chassis.testing import AUDIENCE, HS256_SECRET, ISSUER, PATIENCE, PATIENT_ENVIRONMENT, bearer, scrape
+from chassis.testing import PATIENCE, bearer, scrape
+from chassis.testing_environment import environment_for
 from devstack.polling import within
 from devstack.ports import free_port
 
@@ -50,18 +50,7 @@ def run(database_url: str, tmp_path: Path) -> Run:
     @asynccontextmanager
     async def running(moment: str | None = None, **more: str) -> AsyncIterator[Running]:
         port = free_port()
-        environment = PATIENT_ENVIRONMENT | {
-            "PATH": os.environ["PATH"],
-            "TASKWIRE_ENVIRONMENT": "development",
-            "TASKWIRE_PORT": str(port),
-            "TASKWIRE_DATABASE_URL": database_url,
-            "TASKWIRE_AUTH_ISSUER": ISSUER,
-            "TASKWIRE_AUTH_AUDIENCE": AUDIENCE,
-            "TASKWIRE_AUTH_HS256_SECRET": HS256_SECRET,
-            "TASKWIRE_SHUTDOWN_GRACE": FOR_EVER,
-            "DAPR_API_TOKEN": "no sidecar is there",
-            "APP_API_TOKEN": "no sidecar is there",
-        }
+        environment = environment_for(database_url, TASKWIRE_PORT=str(port), TASKWIRE_SHUTDOWN_GRACE=FOR_EVER)
         log = tmp_path / "task-api.log"
         program = ("-m", "task_api") if moment is None else ("-c", UNHURRIED.format(moment=moment))
         with log.open("wb") as output:
